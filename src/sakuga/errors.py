@@ -1,0 +1,127 @@
+"""What can go wrong, as a tree. Every message says what was given, what was expected, what is nearest and what to do.
+
+    SakugaError
+    ├── JobError                the job file, a flag or a value in it
+    │   └── OutputExists        the output is there already and may not be overwritten
+    ├── FileProblem             a file that is missing, broken or not what it should be
+    │   ├── UnreadableFile      truncated, renamed, hostile or not of a known container
+    │   └── UnknownFile         read, but no family, role or adapter format knows its keys
+    ├── AdapterDoesNotFit       an adapter for another family, or whose names are not in the model
+    ├── ClipError               a clip without frames, without pictures, or that cannot be decoded
+    ├── OutputError             nothing could be written: no room, no right, no such folder
+    ├── DeviceError             a device or number format that this machine does not have
+    ├── Several                 more than one finding of a check, all told together
+    └── Stopped                 the user asked to stop; what was finished is kept
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+
+class SakugaError(Exception):
+    """An error with advice. ``title`` is one sentence; the four fields are optional but never empty strings.
+
+    >>> str(SakugaError("no such file", given="clp.mp4", nearest="clip.mp4"))
+    'no such file\\n  given     clp.mp4\\n  nearest   clip.mp4'
+    """
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        given: str | None = None,
+        expected: str | None = None,
+        nearest: str | None = None,
+        do: str | None = None,
+    ) -> None:
+        self.title, self.given, self.expected, self.nearest, self.do = title, given, expected, nearest, do
+        self.place: str | None = None
+        super().__init__(title)
+
+    def at(self, place: str) -> Self:
+        """The same error, said to be about ``place`` (``stages.0.adapters.1``); a place that is known already stays."""
+        self.place = self.place or place
+        return self
+
+    def __str__(self) -> str:
+        lines = [f"{self.place}: {self.title}" if self.place else self.title]
+        for label in ("given", "expected", "nearest", "do"):
+            value = getattr(self, label)
+            if value:
+                lines.append(f"  {label:<10}" + value.replace("\n", "\n" + " " * 12))
+        return "\n".join(lines)
+
+    def told(self) -> str:
+        """The text for a terminal: the kind of error, then the four lines."""
+        return f"{type(self).__name__}: {self}"
+
+
+class JobError(SakugaError):
+    """The job file, a flag or a value in it."""
+
+
+class OutputExists(JobError):
+    """The output is there already and may not be overwritten."""
+
+
+class FileProblem(SakugaError):
+    """A file that is missing, broken or not what it should be."""
+
+
+class UnreadableFile(FileProblem):
+    """Truncated, renamed, hostile or not of a known container."""
+
+
+class UnknownFile(FileProblem):
+    """Read, but no family, role or adapter format knows its keys."""
+
+
+class AdapterDoesNotFit(SakugaError):
+    """An adapter for another family, or whose names are not in the model."""
+
+
+class ClipError(SakugaError):
+    """A clip without frames, without pictures, or that cannot be decoded."""
+
+
+class OutputError(SakugaError):
+    """Nothing could be written: no room, no right, no such folder."""
+
+
+class DeviceError(SakugaError):
+    """A device or number format that this machine does not have."""
+
+
+class Several(SakugaError):
+    """More than one finding of a check, all told together in ``findings``."""
+
+    def __init__(self, findings: Sequence[SakugaError]) -> None:
+        self.findings = tuple(findings)
+        super().__init__(f"{len(self.findings)} problems were found")
+
+    def __str__(self) -> str:
+        return "\n".join(finding.told() for finding in self.findings)
+
+    def told(self) -> str:
+        return str(self)
+
+
+class Stopped(SakugaError):
+    """The user asked to stop; what was finished is kept."""
+
+
+def raise_all(findings: Sequence[SakugaError]) -> None:
+    """Raise the one finding, or all of them as ``Several``; nothing when there is none."""
+    if len(findings) == 1:
+        raise findings[0]
+    if findings:
+        raise Several(findings)
+
+
+def nearest_name(given: str, known: Iterable[str]) -> str | None:
+    """The known name that is spelt most like ``given``, or None when none is near."""
+    matches = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None

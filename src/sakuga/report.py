@@ -1,0 +1,122 @@
+"""Report: what was used, what was left out and why, seeds, hashes, times and memory. For people and programs alike.
+
+It is begun by a check, filled by a run, returned, printed, and written beside the output as ``<stem>.report.json``. It
+decides nothing; it only holds what others tell it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something given that was left out, changed or decided for the user: ``what`` it is about and the ``reason``."""
+
+    what: str
+    reason: str
+
+
+@dataclass(kw_only=True)
+class Report:
+    """The account of one job. All values are plain data, ready for JSON."""
+
+    version: str = ""
+    status: str = "checked"  # checked · rendered · there already · stopped
+    output: str | None = None
+    output_sha256: str | None = None
+    key: str | None = None  # the content key of the result
+    job: dict[str, Any] = field(default_factory=dict)
+    clip: dict[str, Any] = field(default_factory=dict)
+    models: list[dict[str, Any]] = field(default_factory=list)
+    adapters: list[dict[str, Any]] = field(default_factory=list)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+
+    def note(self, what: str, reason: str) -> None:
+        """Name something once; the same words twice are kept once."""
+        note = Note(what=what, reason=reason)
+        if note not in self.notes:
+            self.notes.append(note)
+
+    @contextmanager
+    def timed(self, task: str) -> Iterator[None]:
+        """Add the seconds spent inside to ``task``, also when it fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[task] = self.seconds.get(task, 0.0) + time.perf_counter() - started
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain data. The shape is a contract: docs/decisions holds it, ``schema`` numbers it."""
+        return {
+            "schema": SCHEMA,
+            "version": self.version,
+            "status": self.status,
+            "output": self.output,
+            "output_sha256": self.output_sha256,
+            "key": self.key,
+            "job": self.job,
+            "clip": self.clip,
+            "models": self.models,
+            "adapters": self.adapters,
+            "stages": self.stages,
+            "notes": [{"what": note.what, "reason": note.reason} for note in self.notes],
+            "seconds": {task: round(seconds, 3) for task, seconds in self.seconds.items()},
+            "memory": self.memory,
+        }
+
+    def save(self, path: Path) -> None:
+        """Write the JSON whole or not at all."""
+        partial = path.with_name(f".{path.name}.part")
+        partial.write_text(json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+    def text(self) -> str:
+        """The short text for a terminal."""
+        lines = [f"{self.status}: {self.output}" if self.output else self.status]
+        if self.clip:
+            lines.append(_row("clip", "{width}x{height}, {frames} frames".format(**self.clip)))
+        for role, name, family in dict.fromkeys((m["role"].split()[0], m["name"], m["family"]) for m in self.models):
+            lines.append(_row(role, f"{name} ({family})"))
+        for adapter in self.adapters:
+            lines.append(_row("lora", _adapter_text(adapter)))
+        for index, stage in enumerate(self.stages):
+            settings = ", ".join(f"{key} {_plain(stage[key])}" for key in _TOLD if stage.get(key) is not None)
+            lines.append(_row(f"stage {index}", settings))
+        lines += [_row("note", f"{note.what}: {note.reason}") for note in self.notes]
+        if self.seconds:
+            lines.append(_row("seconds", ", ".join(f"{task} {s:.1f}" for task, s in self.seconds.items())))
+        if self.memory:
+            lines.append(_row("memory", ", ".join(f"{k} {v / 2**20:.0f} MiB" for k, v in self.memory.items())))
+        return "\n".join(lines)
+
+
+_TOLD = ("controls", "motion", "sampler", "steps", "guidance", "strength", "noise")
+
+
+def _plain(value: object) -> str:
+    return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _row(label: str, text: str) -> str:
+    return f"  {label:<12}{text}"
+
+
+def _adapter_text(adapter: dict[str, Any]) -> str:
+    keys = adapter["keys"]
+    weights = adapter["weight"]
+    text = f"{adapter['name']} at {weights}, {keys['used']} of {keys['total']} keys used"
+    left = keys["ignored"] + keys["refused"]
+    return f"{text}, {len(left)} left out" if left else text
