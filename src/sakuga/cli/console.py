@@ -1,0 +1,129 @@
+"""What a person sees while a command runs: a bar on a terminal, plain lines elsewhere, and Ctrl-C that stops gently.
+
+Everything here goes to stderr; stdout belongs to the result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, TextIO
+
+from sakuga.progress import Listener, Moment, Progress
+
+if TYPE_CHECKING:
+    from sakuga.report import Report
+
+PAUSE_SECONDS = 5.0  # between two plain lines of one task
+
+
+def tell(report: Report, *, as_json: bool) -> None:
+    """The report on stdout, as text or as JSON alone."""
+    print(json.dumps(report.as_json(), indent=2, ensure_ascii=False) if as_json else report.text())
+
+
+@contextmanager
+def watched() -> Iterator[Progress]:
+    """A Progress that is shown on stderr, and that Ctrl-C asks to stop. A second Ctrl-C ends at once."""
+    with ExitStack() as stack:
+        listener: Listener = stack.enter_context(_bars()) if sys.stderr.isatty() else PlainLines(stream=sys.stderr)
+        progress = Progress(listener=listener)
+        stack.enter_context(stopping(progress))
+        yield progress
+
+
+@contextmanager
+def stopping(progress: Progress) -> Iterator[None]:
+    """Inside, the first Ctrl-C asks ``progress`` to stop and the second raises KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may listen to signals
+        return
+    asked = False
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        progress.stop()
+        # straight to the descriptor: the interrupted code may be in the middle of a print
+        with suppress(OSError):
+            os.write(2, b"\nstopping after this step; what is finished is kept; Ctrl-C again ends at once\n")
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@dataclass(kw_only=True)
+class PlainLines:
+    """A Listener for logs: a line when a task is done, and one each few seconds while it is not."""
+
+    stream: TextIO
+    _last: float = float("-inf")
+    _task: str = ""
+
+    def __call__(self, moment: Moment) -> None:
+        """Write a line if one is due."""
+        now = time.monotonic()
+        if moment.task != self._task:
+            self._task, self._last = moment.task, now
+        if moment.done < moment.total and now - self._last < PAUSE_SECONDS:
+            return
+        self._last = now
+        print(line_of(moment), file=self.stream, flush=True)
+
+
+def line_of(moment: Moment) -> str:
+    """One line for a log: ``render: 12 of 48, 0:35, about 1:45 to go``."""
+    left = _left(moment)
+    parts = [f"{moment.done} of {moment.total}", _clock(moment.elapsed_seconds), *([left] if left else [])]
+    return f"{moment.task}: {', '.join(parts)}"
+
+
+@contextmanager
+def _bars() -> Iterator[Listener]:
+    """Bars with a time to go, one for each task, on the terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[clock]}"),
+        TextColumn("{task.fields[left]}"),
+    )
+    bars = Bars(*columns, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
+
+    def listen(moment: Moment) -> None:
+        if moment.task not in tasks:
+            tasks[moment.task] = bars.add_task(moment.task, total=moment.total, clock="", left="")
+        clock, left = _clock(moment.elapsed_seconds), _left(moment)
+        bars.update(tasks[moment.task], completed=moment.done, total=moment.total, clock=clock, left=left)
+
+    with bars:
+        yield listen
+
+
+def _left(moment: Moment) -> str:
+    seconds = moment.remaining_seconds
+    return "" if seconds is None or moment.done >= moment.total else f"about {_clock(seconds)} to go"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

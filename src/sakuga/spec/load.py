@@ -1,0 +1,165 @@
+"""Job files: YAML or JSON to a Job and back, with all findings at once, each with its line and the nearest name.
+
+Relative paths in a job file follow the one rule of ``beside.py``. Refuses to open anything but the job file itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from sakuga.errors import FileProblem, JobError, SakugaError, Several, nearest_name, raise_all
+from sakuga.spec.beside import beside
+from sakuga.spec.fields import Place
+from sakuga.spec.findings import findings_of, located, shown
+from sakuga.spec.job import Job
+from sakuga.spec.lines import FLOAT, INTEGER, LARGEST_BYTES, Lines, read_lines
+from sakuga.spec.override import Override, parse_path, put
+
+JOB_ENDINGS = (".yaml", ".yml", ".json")
+_NOT_THE_RESULT = {"output", "overwrite", "device"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A Job, and where each part of it was written: "job.yaml, line 5", "--lora ink:0.8", or None for a default."""
+
+    job: Job
+    where: Callable[[Place], str | None]
+
+    def located(self, error: SakugaError) -> SakugaError:
+        """An error that a check or a render raised about this Job, each finding saying where its cause was written."""
+        for finding in error.findings if isinstance(error, Several) else (error,):
+            if finding.place:
+                located(finding, self.where(parse_path(finding.place)))
+        return error
+
+
+def is_job_file(text: str | Path) -> bool:
+    """Whether this names a job file, by its ending."""
+    return str(text).lower().endswith(JOB_ENDINGS)
+
+
+def load_job(path_or_text: Path | str, overrides: Sequence[str | Override] = ()) -> Job:
+    """The Job of a file or of YAML text, with ``overrides`` ("stages.0.steps=8") put over it in their order.
+
+    A Path is a file; a str is a file if it has no line break and ends in .yaml, .yml or .json, otherwise it is the text
+    itself. Raises JobError or Several for everything that is wrong with the content, FileProblem for the file.
+
+    >>> load_job("source: clip.mp4\\nstages: [{adapters: [ink:0.8]}]", ["stages.0.steps=8"]).stages[0].steps
+    8
+    """
+    return read_job(path_or_text, overrides).job
+
+
+def read_job(path_or_text: Path | str, overrides: Sequence[str | Override] = ()) -> Written:
+    """As ``load_job``, together with where each part was written."""
+    if isinstance(path_or_text, Path) or (is_job_file(path_or_text) and "\n" not in path_or_text):
+        path = Path(path_or_text)
+        return _build(read_lines(_text_of(path), path.name), overrides, path.parent)
+    return _build(read_lines(path_or_text, "the job"), overrides, None)
+
+
+def make_job(source: str, overrides: Sequence[str | Override] = ()) -> Written:
+    """The Job for a source without a job file: all defaults, with ``overrides`` over them. Raises JobError, Several."""
+    given = Lines(name="the command line", data={"source": source}, lines={}, findings=())
+    return _build(given, overrides, None)
+
+
+def dump_job(job: Job) -> str:
+    """YAML that ``load_job`` reads back as an equal Job, every default written out."""
+    plain = job.model_dump(mode="json")
+    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def job_key(job: Job) -> dict[str, object]:
+    """What of a Job makes its result, as plain data: all but where it is written, replacing it, and the device."""
+    return job.model_dump(mode="json", exclude=_NOT_THE_RESULT)
+
+
+def _build(given: Lines, overrides: Sequence[str | Override], folder: Path | None) -> Written:
+    """Data and overrides to a Job; everything that is wrong is told together."""
+    findings = list(given.findings)
+    data = _unshared(given.data)
+    if not isinstance(data, dict):
+        expected = "at least the line: source: clip.mp4"
+        raise JobError(f"{given.name} is not a job", given=shown(given.data), expected=expected)
+    told: dict[Place, str] = {}
+    for item in overrides:
+        try:
+            override = item if isinstance(item, Override) else Override.parse(item)
+            put(data, override)
+            told[override.place] = override.told
+        except JobError as error:
+            findings.append(error)
+
+    def flag_at(place: Place) -> str | None:
+        return next((told[place[:end]] for end in range(len(place), 0, -1) if place[:end] in told), None)
+
+    try:
+        job = Job.model_validate(data)
+    except ValidationError as error:
+        raise_all([*findings, *findings_of(error, Job, lambda place: flag_at(place) or given.where(place))])
+        raise
+    raise_all(findings)
+    if folder is not None:
+        job = beside(folder, job, lambda *place: flag_at(place) is None)
+    return Written(job=job, where=lambda place: flag_at(place) or given.line_of(place))
+
+
+def _unshared(value: object) -> object:
+    """A copy in which no two places share one list or table, as YAML's aliases make them."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _text_of(path: Path) -> str:
+    """The text of a job file, not more than a job may have. Raises FileProblem, JobError."""
+    if not path.is_file():
+        raise _no_such_file(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise FileProblem("the job file cannot be read", given=f"{path}: {error.strerror}") from None
+    if len(content) > LARGEST_BYTES:
+        given = f"{path.name}, {path.stat().st_size:,} bytes"
+        raise JobError("the file is too large for a job", given=given, expected=f"at most {LARGEST_BYTES:,} bytes")
+    try:
+        return content.decode("utf-8-sig").replace("\t", " " if path.suffix.lower() == ".json" else "\t")
+    except UnicodeDecodeError as error:
+        given = f"{path.name}, byte {error.start} is not UTF-8"
+        raise JobError("the job file is not text", given=given, expected="YAML or JSON in UTF-8") from None
+
+
+def _no_such_file(path: Path) -> FileProblem:
+    if path.is_dir():
+        return FileProblem("a folder, not a job file", given=str(path), expected="a .yaml, .yml or .json file")
+    if path.exists():
+        return FileProblem("not an ordinary file", given=str(path), expected="a .yaml, .yml or .json file")
+    folder = path.parent
+    names = [inner.name for inner in folder.iterdir() if is_job_file(inner)] if folder.is_dir() else []
+    nearest = nearest_name(path.name, names)
+    return FileProblem(
+        "there is no such job file",
+        given=str(path),
+        expected="a .yaml, .yml or .json file",
+        nearest=str(folder / nearest) if nearest else None,
+        do="give the path of a job file, or of a clip",
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that would be read back as something else, also by the rules of YAML 1.2."""
+
+
+for _tag, _pattern in (("float", FLOAT), ("int", INTEGER)):
+    _Dumper.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern.pattern})$"), list("-+.0123456789")
+    )

@@ -1,0 +1,150 @@
+"""How a job uses an adapter or a control: a name with a weight, and the short forms that people type.
+
+Refuses to look for the files: a name stays a name until the library is asked. Short forms:
+
+    NAME                    ink
+    NAME:WEIGHT             ink:0.8 · ink:auto@0.8 · ink:0->1@frames · ink:0:0, 0.5:1 (a comma makes it one curve)
+    NAME:TE:UNET            ink:0.5:0.8 — text encoder first, as A1111 writes it (adapters only)
+    KIND:SCALE              lineart:0.7 (controls)
+
+A drive letter (``C:\\ink.safetensors:0.8``) belongs to the name; other names with a colon need the long form.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar, Self, TypeAlias
+
+from pydantic import Field, PlainSerializer, model_validator
+
+from sakuga.errors import JobError
+from sakuga.spec.findings import carried
+from sakuga.spec.plain import Name, Plain, reader
+from sakuga.spec.vary import Auto, Curve, Weight, as_weight, format_weight, parse_weight
+
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+
+
+def _as_scale(value: object) -> float | Curve:
+    weight = as_weight(value)
+    if isinstance(weight, Auto):
+        raise JobError("a control cannot be balanced", given="auto", expected="a number or a curve")
+    return weight
+
+
+def _plain(weight: Weight) -> float | str:
+    return format_weight(weight) if isinstance(weight, Auto | Curve) else weight
+
+
+AnyWeight: TypeAlias = Annotated[float | Auto | Curve, reader(as_weight), PlainSerializer(_plain)]
+AnyScale: TypeAlias = Annotated[float | Curve, reader(_as_scale), PlainSerializer(_plain)]
+
+
+class _Short(Plain):
+    """A record that may be written as a short text wherever the long form may stand."""
+
+    short_form: ClassVar[str]
+
+    @classmethod
+    def parts(cls, text: str) -> dict[str, object]:
+        """The fields of the long form, from the short one. Raises JobError."""
+        raise NotImplementedError
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The record from its short form. Raises JobError."""
+        return cls(**cls.parts(text))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short(cls, value: object) -> object:
+        try:
+            if isinstance(value, str):
+                return cls.parts(value)
+            if isinstance(value, dict) and len(value) == 1 and not set(value) & set(cls.model_fields):
+                raise _space_behind_colon(value, cls.short_form)
+        except JobError as error:
+            raise carried(error) from None
+        return value
+
+
+class LoraUse(_Short):
+    """An adapter with its weights.
+
+    >>> LoraUse.parse("celcomic:0.8").weight
+    0.8
+    """
+
+    short_form: ClassVar[str] = "NAME[:WEIGHT]"
+
+    file: Name
+    """Name in the library, or path of the adapter file."""
+    weight: AnyWeight = 1.0
+    """How strongly it changes the UNet, and the text encoder too unless that has its own weight."""
+    text_encoder_weight: AnyWeight | None = None
+    """How strongly it changes the text encoder; the same as weight when left out."""
+
+    @classmethod
+    def parts(cls, text: str) -> dict[str, object]:
+        """``ink:0.8`` or ``ink:0.5:0.8`` (text encoder, UNet) as fields. Raises JobError."""
+        name, rest = _split_name(text)
+        if rest is None:
+            return {"file": name}
+        if "," in rest or ":" not in rest:
+            return {"file": name, "weight": parse_weight(rest)}
+        text_encoder, *unet = rest.split(":")
+        if len(unet) != 1:
+            do = "write it in the long form: {file: …, weight: …, text_encoder_weight: …}"
+            raise JobError("more colons than NAME:TE:UNET has", given=text[:80], expected=cls.short_form, do=do)
+        return {"file": name, "weight": parse_weight(unet[0]), "text_encoder_weight": parse_weight(text_encoder)}
+
+
+class ControlUse(_Short):
+    """A control picture drawn from every frame, that holds the render to what is there.
+
+    >>> ControlUse.parse("lineart:0.7").scale
+    0.7
+    """
+
+    short_form: ClassVar[str] = "KIND[:SCALE]"
+
+    kind: Name
+    """Which annotator draws the picture: tile, lineart, canny …"""
+    scale: AnyScale = 1.0
+    """How strongly it holds; 0 does nothing."""
+    file: Name | None = None
+    """Name or path of the ControlNet; the base's own of this kind when left out."""
+    start: float = Field(default=0.0, ge=0, le=1, strict=True)
+    """Share of the steps before it begins to hold."""
+    end: float = Field(default=1.0, ge=0, le=1, strict=True)
+    """Share of the steps after which it lets go."""
+
+    @classmethod
+    def parts(cls, text: str) -> dict[str, object]:
+        """``lineart:0.7`` as fields. Raises JobError."""
+        name, rest = _split_name(text)
+        return {"kind": name} if rest is None else {"kind": name, "scale": parse_weight(rest)}
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.start >= self.end:
+            given = f"start {self.start}, end {self.end}"
+            raise carried(JobError("a control ends before it starts", given=given, expected="start below end"))
+        return self
+
+
+def _split_name(text: str) -> tuple[str, str | None]:
+    """The name and what follows its colon, None without a colon."""
+    skip = 2 if _DRIVE.match(text) else 0
+    name, colon, rest = text[skip:].partition(":")
+    name = (text[:skip] + name).strip()
+    if not name or (colon and not rest.strip()):
+        raise JobError("a name or its weight is empty", given=f'"{text[:80]}"', expected="NAME or NAME:WEIGHT")
+    return name, rest if colon else None
+
+
+def _space_behind_colon(table: dict[object, object], short_form: str) -> JobError:
+    (name, weight), *_ = table.items()
+    nearest = f"{name}:{weight}" if isinstance(weight, str | int | float) else None
+    title = "this is neither the short nor the long form"
+    return JobError(title, given=f"{name}: {weight}"[:80], expected=f"{short_form} without a space", nearest=nearest)
