@@ -1,0 +1,108 @@
+"""The scale of PEFT's adapters: in a config beside the file or in diffusers' header, never in the tensors."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sakuga.errors import AdapterDoesNotFit, UnreadableFile
+from sakuga.lora.adapter import Adapter
+from sakuga.lora.algorithms.lora import Lora
+from sakuga.lora.read import read_adapter
+from sakuga.tensors.file import TensorFile
+from sakuga.tensors.names import NameMap
+
+PATHS = [f"mid_block.attentions.0.transformer_blocks.0.attn1.to_{x}" for x in "qkv"]
+TEXT_PATH = "text_model.encoder.layers.0.mlp.fc1"
+NAMES = NameMap.of({"unet": PATHS, "text_encoder": [TEXT_PATH]})
+
+
+def _scales(adapter: Adapter) -> list[float]:
+    """In the order of PATHS, then the text encoder; a file keeps its keys in an order of its own."""
+    found = {patch.module: patch.record.scale for patch in adapter.patches if isinstance(patch.record, Lora)}
+    assert len(found) == len(adapter.patches)
+    return [scale for _, scale in sorted(found.items(), key=lambda pair: [*PATHS, pair[0]].index(pair[0]))]
+
+
+def _peft(paths: list[str], rank: int = 4) -> dict[str, Tensor]:
+    shapes = {"A": (rank, 8), "B": (6, rank)}
+    return {
+        f"base_model.model.{path}.lora_{x}.weight": torch.ones(shape) for path in paths for x, shape in shapes.items()
+    }
+
+
+def _saved(folder: Path, config: Mapping[str, object] | str | None, paths: list[str] = PATHS[:2]) -> TensorFile:
+    save_file(_peft(paths), folder / "adapter_model.safetensors")
+    if config is not None:
+        text = config if isinstance(config, str) else json.dumps(config)
+        (folder / "adapter_config.json").write_text(text)
+    return TensorFile.open(folder / "adapter_model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("config", "scales"),
+    [
+        ({"r": 4, "lora_alpha": 8}, [2.0, 2.0]),
+        ({"r": 4, "lora_alpha": 8, "alpha_pattern": {"to_k": 1}}, [2.0, 0.25]),
+        ({"r": 4, "lora_alpha": 8, "alpha_pattern": {f"^{PATHS[0]}": 1, "to_q": 2}}, [0.25, 2.0]),
+        ({"r": 4, "lora_alpha": 8, "alpha_pattern": {"^to_k": 1}}, [2.0, 2.0]),
+        ({"r": 4, "lora_alpha": 8, "use_rslora": True}, [4.0, 4.0]),
+        ({"r": 99, "lora_alpha": 8}, [2.0, 2.0]),  # the rank is the tensors'
+    ],
+)
+def test_alpha_comes_from_a_config_beside_it(tmp_path: Path, config: Mapping[str, object], scales: list[float]) -> None:
+    file = _saved(tmp_path, {"peft_type": "LORA", **config})
+    adapter = read_adapter(file, NAMES, "a")
+    assert _scales(adapter) == scales
+    assert adapter.notes == ("alpha is as adapter_config.json beside it says",)
+    assert adapter.sha256 != file.sha256  # with another config it would be another adapter
+
+
+def test_without_a_config_the_guess_is_told(tmp_path: Path) -> None:
+    adapter = read_adapter(_saved(tmp_path, None), NAMES, "a")
+    assert _scales(adapter) == [1.0, 1.0]
+    assert adapter.notes == ("no adapter_config.json is beside it: alpha is taken to be the rank",)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"peft_type": "LOHA"}, "its PEFT config says LOHA"),
+        ({"init_lora_weights": "pissa_niter_4"}, "trained with pissa_niter_4"),
+        ({"fan_in_fan_out": True}, "uses fan_in_fan_out"),
+        ({"lora_alpha": 8, "alpha_pattern": {"(a+)+": 1}}, "more than a plain name"),
+        ({"lora_alpha": "8"}, "states alpha as '8'"),
+        ({"lora_alpha": math.nan}, "states alpha as nan"),
+        ({"alpha_pattern": [1]}, "not a table"),
+    ],
+)
+def test_a_config_that_asks_for_more_is_refused_by_name(tmp_path: Path, config: dict[str, object], said: str) -> None:
+    with pytest.raises(AdapterDoesNotFit) as caught:
+        read_adapter(_saved(tmp_path, config), NAMES, "a")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "[" * 100_000])
+def test_a_broken_config_is_unreadable(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UnreadableFile, match="PEFT config"):
+        read_adapter(_saved(tmp_path, text), NAMES, "a")
+
+
+def test_diffusers_writes_the_config_into_the_header(tmp_path: Path) -> None:
+    stem = f"unet.{PATHS[0]}"
+    tensors = {f"{stem}.lora_A.weight": torch.ones(4, 8), f"{stem}.lora_B.weight": torch.ones(6, 4)}
+    text = f"text_encoder.{TEXT_PATH}"
+    tensors |= {f"{text}.lora_A.weight": torch.ones(4, 8), f"{text}.lora_B.weight": torch.ones(6, 4)}
+    metadata = {"lora_adapter_metadata": json.dumps({"unet.r": 4, "unet.lora_alpha": 2})}
+    save_file(tensors, tmp_path / "style.safetensors", metadata)
+    file = TensorFile.open(tmp_path / "style.safetensors")
+    adapter = read_adapter(file, NAMES, "a")
+    assert _scales(adapter) == [0.5, 1.0]  # the text encoder is not in the config
+    assert adapter.sha256 == file.sha256
