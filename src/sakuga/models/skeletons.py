@@ -1,0 +1,55 @@
+"""Empty models of diffusers' and transformers' classes, without memory for weights; to be filled from our own reading.
+
+The one place that chooses their classes, from a closed table. The packages come without types, so their objects are
+``Any`` for the type checker, under the names that this file gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+UNet = Any  # UNet2DConditionModel
+Control = Any  # ControlNetModel
+Vae = Any  # one of VAES
+TextEncoder = Any  # CLIPTextModel
+
+VAES: Mapping[str, Any] = {
+    "AutoencoderKL": AutoencoderKL,
+    "AutoencoderDC": AutoencoderDC,
+    "AutoencoderTiny": AutoencoderTiny,
+}
+_UNET: Any = UNet2DConditionModel
+_CONTROL: Any = ControlNetModel
+
+
+def unet_skeleton(config: Mapping[str, Any]) -> UNet:
+    """A ``UNet2DConditionModel``."""
+    with torch.device("meta"):
+        return _UNET.from_config(dict(config))
+
+
+def control_skeleton(config: Mapping[str, Any]) -> Control:
+    """A ``ControlNetModel``."""
+    with torch.device("meta"):
+        return _CONTROL.from_config(dict(config))
+
+
+def vae_skeleton(kind: str, config: Mapping[str, Any]) -> Vae:
+    """An autoencoder of the class ``kind``, one of ``VAES``."""
+    with torch.device("meta"):
+        return VAES[kind].from_config(dict(config))
+
+
+def text_skeleton(config: Mapping[str, Any]) -> TextEncoder:
+    """A ``CLIPTextModel``. Its counter of positions, which is no weight, has its values."""
+    plain = CLIPTextConfig.from_dict(dict(config))
+    with torch.device("meta"):
+        encoder: Any = CLIPTextModel(plain)
+    inner = getattr(encoder, "text_model", encoder)  # transformers before 5.6 has one level more
+    inner.embeddings.position_ids = torch.arange(plain.max_position_embeddings).expand((1, -1))
+    return encoder

@@ -1,0 +1,23 @@
+"""The account of the files that a part was made of: one Source each, with everything that was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sakuga.models.bundle import Source
+from sakuga.models.leftovers import leftovers
+from sakuga.models.parts import PartFiles
+from sakuga.models.signatures import Role
+from sakuga.tensors.file import TensorFile
+
+
+def source_of(file: TensorFile, role: Role, used: Iterable[str]) -> Source:
+    """The account of one file."""
+    taken = frozenset(used) & frozenset(file.names)
+    return Source(path=file.path, role=role, used=len(taken), leftovers=leftovers(file.names, taken))
+
+
+def sources_of(part: PartFiles, role: Role, used: Iterable[str]) -> tuple[Source, ...]:
+    """The account of each file of a part."""
+    taken = frozenset(used)
+    return tuple(source_of(file, role, taken) for file in part.files)

@@ -1,0 +1,96 @@
+"""Entry: where one tensor lies in a file, and how to fetch it. One record for every container; fetching never guesses.
+
+Number formats are called by their names in safetensors headers (``F16``, ``BF16`` …), also for pickles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import RawIOBase
+from math import prod
+from typing import TYPE_CHECKING
+
+from sakuga.errors import UnreadableFile
+
+if TYPE_CHECKING:
+    import torch
+
+# Name in headers → name in torch. Only these are ever handed out.
+TORCH_NAMES: Mapping[str, str] = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+# Bits of every format that a header may name: its sizes are checked even if the tensor is not handed out afterwards.
+BITS: Mapping[str, int] = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I8", "U8", "BOOL"), 8),
+    "F4": 4,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One tensor of a file: format, shape, bytes ``start`` … ``stop`` (absolute). ``stride`` None: contiguous."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+    stride: tuple[int, ...] | None = None
+
+    def read(self, stream: RawIOBase) -> torch.Tensor:
+        """An own, contiguous copy on the CPU in the file's format.
+
+        Raises UnreadableFile for a format that no adapter and no model uses, and when the file ends too early.
+        """
+        import torch
+
+        if self.dtype not in TORCH_NAMES:
+            raise UnreadableFile(
+                "a tensor has a number format that is not supported",
+                given=f"{self.name} in {self.dtype}",
+                expected=", ".join(TORCH_NAMES),
+                do="use the file in fp16, bf16 or fp32",
+            )
+        raw = torch.empty(self.stop - self.start, dtype=torch.uint8)
+        if raw.numel():
+            self._fill(stream, raw.numpy().data)
+        if self.dtype == "BOOL":
+            return (raw != 0).reshape(self.shape)
+        values = raw.view(getattr(torch, TORCH_NAMES[self.dtype]))
+        if self.stride is None:
+            return values.reshape(self.shape)
+        return values.as_strided(self.shape, self.stride).clone(memory_format=torch.contiguous_format)
+
+    def _fill(self, stream: RawIOBase, view: memoryview) -> None:
+        stream.seek(self.start)
+        done = 0
+        while done < len(view):
+            got = stream.readinto(view[done:])
+            if not got:
+                raise UnreadableFile(
+                    "the file ends in the middle of a tensor",
+                    given=f"{self.name}: {done} of {len(view)} bytes",
+                    do="fetch or copy the file again; it was cut off while it was read",
+                )
+            done += got
+
+
+def bytes_of(dtype: str, shape: tuple[int, ...]) -> int | None:
+    """Bytes of a tensor; None if they would not be a whole number."""
+    bits = prod(shape) * BITS[dtype]
+    return None if bits % 8 else bits // 8

@@ -1,0 +1,77 @@
+"""Names lead to files by what the files are, never by where they lie or what they are called otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sakuga.errors import FileProblem
+from sakuga.models.library import BASE, STARTER, Library
+
+Save = Callable[[str, Mapping[str, Any]], Path]
+LORA = {"lora_unet_conv_in.lora_down.weight": torch.zeros(1, 2), "lora_unet_conv_in.lora_up.weight": torch.zeros(2, 1)}
+VECTORS = {"emb_params": torch.zeros(1, 4)}
+
+
+def test_names_are_per_role(save: Save, tmp_path: Path) -> None:
+    adapter, embedding = save("a/lineart.safetensors", LORA), save("b/lineart.safetensors", VECTORS)
+    library = Library(folders=(tmp_path,))
+    assert library.find("lineart", "adapter") == adapter
+    assert library.find("lineart", "embedding") == embedding
+    assert library.names("adapter") == library.names("embedding") == ("lineart",)
+
+
+def test_the_first_folder_and_the_safer_file_win(save: Save, tmp_path: Path) -> None:
+    late, pickled, safe = save("2/ink.safetensors", LORA), save("1/ink.pt", LORA), save("1/x/ink.safetensors", LORA)
+    assert Library(folders=(tmp_path / "1", tmp_path / "2")).find("ink", "adapter") == safe
+    assert Library(folders=(tmp_path / "2", tmp_path / "1")).find("ink", "adapter") == late
+    assert Library(folders=(tmp_path / "2",)).including(tmp_path / "1").find("ink", "adapter") == safe
+    safe.unlink()
+    assert Library(folders=(tmp_path / "1",)).find("ink", "adapter") == pickled
+
+
+def test_folders_are_models_too(bundle_folder: Path, save: Save, tmp_path: Path) -> None:
+    library = Library(folders=(bundle_folder.parent,))
+    assert library.find("tiny", BASE) == bundle_folder
+    with pytest.raises(FileProblem):
+        library.find("tile", "control")  # a bundle's controls are named when it is the base
+    assert library.including(bundle_folder).find("tile", "control") == bundle_folder / "controls" / "tile"
+    assert Library(folders=(bundle_folder,)).find("tiny", BASE) == bundle_folder
+    inside = save("peft/adapter_model.safetensors", LORA)
+    assert Library(folders=(tmp_path,)).find("peft", "adapter") == inside
+    assert Library(folders=()).find(inside.parent, "adapter") == inside
+
+
+def test_a_path_is_taken_as_it_is(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save("ink.safetensors", LORA)
+    library = Library(folders=())
+    assert library.find(path, "adapter") == path and library.find(str(path), "adapter") == path
+    with pytest.raises(FileProblem, match="no such file") as caught:
+        library.find(str(path.with_name("inc.safetensors")), "adapter")
+    assert caught.value.nearest == "ink.safetensors"
+
+
+def test_an_unknown_name_has_its_nearest_of_the_same_role(save: Save, tmp_path: Path) -> None:
+    save("celcomic.safetensors", LORA)
+    save("celcomics.safetensors", VECTORS)
+    library = Library(folders=(tmp_path,))
+    with pytest.raises(FileProblem) as caught:
+        library.find("celcomik", "adapter")
+    assert caught.value.nearest == "celcomic" and caught.value.expected == "celcomic"
+    assert "a LoRA" in caught.value.title
+
+
+def test_what_cannot_be_read_hides_nothing(save: Save, tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"no model at all")
+    save("b.safetensors", LORA)
+    assert Library(folders=(tmp_path, tmp_path / "absent")).names("adapter") == ("b",)
+
+
+def test_usual_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SAKUGA_MODELS", f"{tmp_path}/one:{tmp_path}/two")
+    library = Library.usual((tmp_path / "own",))
+    assert library.folders == (tmp_path / "own", tmp_path / "one", tmp_path / "two", Path("models"), STARTER)
