@@ -1,17 +1,17 @@
 """What can go wrong, as a tree. Every message says what was given, what was expected, what is nearest and what to do.
 
-    SakugaError
-    ├── JobError                the job file, a flag or a value in it
-    │   └── OutputExists        the output is there already and may not be overwritten
-    ├── FileProblem             a file that is missing, broken or not what it should be
-    │   ├── UnreadableFile      truncated, renamed, hostile or not of a known container
-    │   └── UnknownFile         read, but no family, role or adapter format knows its keys
-    ├── AdapterDoesNotFit       an adapter for another family, or whose names are not in the model
-    ├── ClipError               a clip without frames, without pictures, or that cannot be decoded
-    ├── OutputError             nothing could be written: no room, no right, no such folder
-    ├── DeviceError             a device or number format that this machine does not have
-    ├── Several                 more than one finding of a check, all told together
-    └── Stopped                 the user asked to stop; what was finished is kept
+SakugaError
+├── JobError                the job file, a flag or a value in it
+│   └── OutputExists        the output is there already and may not be overwritten
+├── FileProblem             a file that is missing, broken or not what it should be
+│   ├── UnreadableFile      truncated, renamed, hostile or not of a known container
+│   └── UnknownFile         read, but no family, role or adapter format knows its keys
+├── AdapterDoesNotFit       an adapter for another family, or whose names are not in the model
+├── ClipError               a clip without frames, without pictures, or that cannot be decoded
+├── OutputError             nothing could be written: no room, no right, no such folder
+├── DeviceError             a device or number format that this machine does not have
+├── Several                 more than one finding of a check, all told together
+└── Stopped                 the user asked to stop; what was finished is kept
 """
 
 from __future__ import annotations

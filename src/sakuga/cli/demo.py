@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sakuga.report import Report
 
 _DESCRIPTION = (
-    "Render the clip that comes with the package on the starter model, once without and once with a stack of two LoRAs, "
-    "and leave both videos, a video of source and result side by side, a contact sheet and the reports in a folder."
+    "Render the clip that comes with the package on the starter model, once without and once with a stack of two "
+    "LoRAs, and leave both videos, a video of source and result side by side, a contact sheet and the reports in a folder."
 )
 PROMPT = "flat colours, clean ink lines"
 STACK = ("celcomic:1", "ink:0.2")

@@ -1,0 +1,217 @@
+"""Check: everything that can be known of a Job before a weight is read. Headers only; all findings together.
+
+Gives the Plan that a render follows, so that nothing is looked up twice. Refuses to load and to write anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TypeVar
+
+from sakuga.errors import FileProblem, JobError, SakugaError, Several, raise_all
+from sakuga.lora.read import check_adapter, weights_file
+from sakuga.lora.survey import Survey
+from sakuga.lora.targets import shapes_of
+from sakuga.models.detect import recognise
+from sakuga.models.device import resolve
+from sakuga.models.library import STARTER, Library
+from sakuga.models.outline import Outline, outline
+from sakuga.render.annotators import find_annotator
+from sakuga.render.plan import ControlPlan, Plan, SourcePlan, StagePlan
+from sakuga.render.settings import settle
+from sakuga.report import Report
+from sakuga.spec.job import Job, Stage
+from sakuga.spec.uses import ControlUse, LoraUse
+from sakuga.tensors.file import TensorFile
+from sakuga.tensors.names import NameMap, Place
+from sakuga.video.outputs import check_output
+from sakuga.video.read import open_clip
+
+DEMO = "demo"
+Found = TypeVar("Found")
+Item = TypeVar("Item")
+
+
+def examine(job: Job, library: Library, report: Report) -> Plan:
+    """Check ``job`` and begin ``report``. Raises the one finding, or ``Several`` with all of them."""
+    return _Examiner(job, library, report).plan()
+
+
+def find_source(job: Job) -> Path:
+    """The path of the source; ``demo`` is the clip in the package, unless there is a file of that name."""
+    return STARTER / "demo.mp4" if str(job.source) == DEMO and not job.source.exists() else job.source
+
+
+class _Examiner:
+    """One check: walks through the Job, keeps what it finds wrong and goes on."""
+
+    def __init__(self, job: Job, library: Library, report: Report) -> None:
+        self.job, self.report, self.errors = job, report, list[SakugaError]()
+        self.base = self.attempt("base", lambda: outline(job.base, library))
+        self.library = library.including(self.base.folder) if self.base else library
+
+    def plan(self) -> Plan:
+        job = self.job
+        where = self.attempt("device", lambda: resolve(job.device, job.dtype))
+        if where is not None and where.note:
+            self.report.note("dtype", where.note)
+        source = self.attempt("source", self.source)
+        output = job.output_for(picture=source.picture) if source else job.output
+        if output is not None:
+            self.attempt("output", lambda: check_output(output, overwrite=True))
+        stages = [self.stage(stage, number) for number, stage in enumerate(job.stages)] if self.base else []
+        raise_all(self.errors)
+        assert where and source and output and self.base, "what is missing has been raised"
+        whole = tuple(stage for stage in stages if stage)
+        return Plan(job=job, source=source, output=output, base=self.base.path, stages=whole, where=where)
+
+    def attempt(self, place: str, act: Callable[[], Found]) -> Found | None:
+        """What ``act`` gives, or None when it fails with something that the user should know."""
+        try:
+            return act()
+        except Several as several:
+            self.errors.extend(several.findings)
+        except SakugaError as error:
+            self.errors.append(error.at(place))
+        return None
+
+    def each(self, place: str, items: Iterable[Item], act: Callable[[Item], Found]) -> tuple[Found, ...]:
+        """``act`` on every item; those that fail are kept as errors of ``place.index``."""
+        tried = [self.attempt(f"{place}.{index}", partial(act, item)) for index, item in enumerate(items)]
+        return tuple(found for found in tried if found is not None)
+
+    def source(self) -> SourcePlan:
+        """Open the clip, choose the frames and the size, and say so in the report."""
+        path, job = find_source(self.job), self.job
+        with open_clip(path) as clip:
+            first, end = job.frames or (0, None)
+            stop = clip.frame_count if end is None else end
+            if not 0 <= first < stop <= clip.frame_count:
+                raise JobError(
+                    "the clip does not have these frames",
+                    given=f"frames {first}:{'' if end is None else end}",
+                    expected=f"within 0:{clip.frame_count}",
+                    do="choose other frames, or leave them out for all",
+                ).at("frames")
+            width, height = job.size.fitted(clip.width, clip.height) if job.size else (clip.width, clip.height)
+            self.report.clip = {
+                "path": str(path),
+                "kind": clip.kind,
+                "width": width,
+                "height": height,
+                "source_width": clip.width,
+                "source_height": clip.height,
+                "frames": stop - first,
+                "first_frame": first,
+                "source_frames": clip.frame_count,
+                "rate": str(clip.rate),
+                "audio": clip.has_audio,
+                "content_key": clip.content_key,
+            }
+            for note in clip.notes:
+                self.report.note("source", note)
+            return SourcePlan(
+                path=path,
+                frames=range(first, stop),
+                size=(width, height),
+                picture=clip.kind == "picture",
+                content_key=clip.content_key,
+            )
+
+    def stage(self, stage: Stage, number: int) -> StagePlan | None:
+        """All of one Stage: its settings, then every file that it names."""
+        assert self.base is not None
+        place, defaults = f"stages.{number}", self.base.defaults
+        settings = self.attempt(place, lambda: settle(stage, defaults, number))
+        if settings is None:
+            return None
+        self.report.notes.extend(note for note in settings.notes if note not in self.report.notes)
+        self.report.stages.append(settings.told())
+        adapters = self.each(f"{place}.adapters", settings.adapters, lambda use: self.adapter(use, number))
+        controls = self.each(f"{place}.controls", settings.controls, self.control)
+        embeddings = self.each(
+            f"{place}.embeddings", settings.embeddings, lambda ref: self.library.find(ref, "embedding")
+        )
+        return StagePlan(
+            settings=settings,
+            adapters=adapters,
+            controls=controls,
+            embeddings=embeddings,
+            motion=self.optional(f"{place}.motion", settings.motion, "motion"),
+            vae=self.optional(f"{place}.vae", settings.vae, "vae"),
+        )
+
+    def optional(self, place: str, ref: str | None, role: str) -> Path | None:
+        return None if ref is None else self.attempt(place, lambda: self.part(ref, role))
+
+    def part(self, ref: str, role: str) -> Path:
+        """The path of a part, whose header has to say that it is one, and of the base's family."""
+        assert self.base is not None
+        path = self.library.find(ref, role)
+        known = recognise(path)
+        if known.role != role or known.family not in (None, self.base.family.name):
+            raise FileProblem(
+                f"{path.name} does not belong here",
+                given=f"a {known.role.replace('_', ' ')} of {known.family or 'an unknown family'}: it {known.reason}",
+                expected=f"a {role} of {self.base.family.title}, because base is {self.base.name!r}",
+                do="choose another file, or another base",
+            )
+        return path
+
+    def control(self, use: ControlUse) -> ControlPlan:
+        """The annotator and the network of a control."""
+        return ControlPlan(use=use, annotator=find_annotator(use.kind), path=self.part(use.file or use.kind, "control"))
+
+    def adapter(self, use: LoraUse, stage: int) -> Path:
+        """The path of an adapter that fits the base; its keys go into the report."""
+        assert self.base is not None
+        path = weights_file(self.library.find(use.file, "adapter"))
+        with TensorFile.open(path) as file:
+            expected = f'an adapter for {self.base.family.title}, because base is "{self.base.name}"'
+            survey = check_adapter(file, self.names, shapes=self.shapes, expected=expected)
+            self.report.adapters.append(_told(survey, use, stage, file.sha256))
+        for remark in survey.remarks():
+            self.report.note(path.name, remark)
+        return path
+
+    @cached_property
+    def names(self) -> NameMap:
+        parts = self._outline.parts
+        return NameMap.of({part: [name for name, _ in tree.named_modules()] for part, tree in parts.items()})
+
+    @cached_property
+    def shapes(self) -> dict[Place, tuple[int, ...]]:
+        return shapes_of(self._outline.parts)
+
+    @property
+    def _outline(self) -> Outline:
+        assert self.base is not None
+        return self.base
+
+
+def _told(survey: Survey, use: LoraUse, stage: int, sha256: str) -> dict[str, object]:
+    """The report's entry for one use of an adapter."""
+    fitting = [module for module in survey.modules if module.verdict == "fits"]
+    left = survey.leftovers()
+    keys = {
+        "total": survey.total_keys,
+        "used": sum(len(module.group.keys) for module in fitting),
+        "ignored": [{"key": one.key, "reason": one.reason} for one in left if not one.refused],
+        "refused": [{"key": one.key, "reason": one.reason} for one in left if one.refused],
+    }
+    weight = use.model_dump(mode="json")
+    return {
+        "name": survey.path.stem,
+        "file": str(survey.path),
+        "sha256": sha256,
+        "stage": stage,
+        "layout": survey.layout,
+        "family": survey.family.family,
+        "algorithms": sorted({module.algorithm for module in fitting}),
+        "modules": len(fitting),
+        "weight": weight["weight"],
+        "text_encoder_weight": weight["text_encoder_weight"],
+        "keys": keys,
+    }

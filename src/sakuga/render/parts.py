@@ -1,0 +1,157 @@
+"""Parts: from the paths of a Plan to Stages with everything in memory, kept for the next Job that wants the same.
+
+A part is kept under its path, its file's size and time, and its placement; what the last Job did not use is dropped.
+Refuses nothing by itself: what does not load says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sakuga.lora.adapter import Adapter
+from sakuga.lora.read import read_adapter
+from sakuga.lora.stack import Stack, StackWeight
+from sakuga.lora.targets import shapes_of
+from sakuga.models.bundle import Bundle, Source
+from sakuga.models.device import Placement
+from sakuga.models.embedding import Embedding, load_embedding
+from sakuga.models.library import Library
+from sakuga.models.load import load_base, load_codec, load_control, load_motion
+from sakuga.models.prompts import encode_pair
+from sakuga.render.denoisers import Texts
+from sakuga.render.plan import Plan, StagePlan
+from sakuga.render.settings import at
+from sakuga.render.stage import ControlNet, StageParts
+from sakuga.report import Report
+from sakuga.tensors.file import TensorFile
+from sakuga.tensors.names import NameMap
+
+Part = TypeVar("Part")
+
+
+class PartsKeeper:
+    """What is loaded, by what it was loaded from."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[object, ...], Any] = {}
+        self._asked: set[tuple[object, ...]] = set()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+        self._asked.clear()
+
+    def begin(self) -> None:
+        """A new Job starts: what the Job before the last one used and the last one did not is dropped first."""
+        if self._asked:
+            self._kept = {key: part for key, part in self._kept.items() if key in self._asked}
+        self._asked = set()
+
+    def stage(self, plan: Plan, number: int, library: Library, report: Report) -> StageParts:
+        """Stage ``number`` of ``plan``, loaded; every file goes into ``report``."""
+        stage, where = plan.stages[number], plan.where
+        bundle = self._get(plan.base, where, lambda: load_base(plan.base, library, where))
+        _tell(report, "base", bundle.name, bundle.family.name, bundle.sources)
+        codec = bundle.codec
+        if stage.vae is not None:
+            vae = stage.vae
+            loaded = self._get(vae, where, lambda: load_codec(vae, library, where))
+            _tell(report, "vae", vae.stem, bundle.family.name, loaded.sources)
+            codec = loaded.part
+        controls = tuple(self._control(control, bundle, library, where, report) for control in stage.controls)
+        motion = None
+        if stage.motion is not None and stage.settings.motion == bundle.defaults.motion:
+            motion = bundle.motion
+        elif stage.motion is not None:
+            path = stage.motion
+            found = self._get(path, where, lambda: load_motion(path, bundle, library, where), bundle.name)
+            _tell(report, "motion", path.stem, bundle.family.name, found.sources)
+            motion = found.part
+        embeddings = [self._embedding(path, bundle, where, report) for path in stage.embeddings]
+        return StageParts(
+            settings=stage.settings,
+            bundle=bundle,
+            codec=codec,
+            schedule=bundle.schedule_with(motion),
+            stack=self._stack(stage, bundle, where),
+            controls=controls,
+            motion=motion,
+            read_prompts=_reader(stage, bundle, embeddings, report),
+        )
+
+    def _control(self, plan: Any, bundle: Bundle, library: Library, where: Placement, report: Report) -> ControlNet:
+        path, kind = plan.path, plan.use.kind
+        loaded = self._get(path, where, lambda: load_control(path, kind, bundle, library, where), bundle.name)
+        _tell(report, f"control {kind}", path.stem, bundle.family.name, loaded.sources)
+        return ControlNet(use=plan.use, annotator=plan.annotator, net=loaded.part)
+
+    def _embedding(self, path: Path, bundle: Bundle, where: Placement, report: Report) -> Embedding:
+        embedding = self._get(path, where, lambda: load_embedding(path))
+        _tell(report, "embedding", embedding.name, bundle.family.name, (embedding.source,))
+        return embedding
+
+    def _stack(self, stage: StagePlan, bundle: Bundle, where: Placement) -> Stack:
+        names = NameMap.of({part: [name for name, _ in tree.named_modules()] for part, tree in bundle.parts.items()})
+        shapes = shapes_of(bundle.parts)
+
+        def read(path: Path) -> Adapter:
+            with TensorFile.open(path) as file:
+                return read_adapter(file, names, path.stem, shapes=shapes)
+
+        entries = []
+        for path, use in zip(stage.adapters, stage.settings.adapters, strict=True):
+            adapter = self._get(path, where, partial(read, path), bundle.name)
+            text = use.weight if use.text_encoder_weight is None else use.text_encoder_weight
+            weight = StackWeight(unet=at(use.weight, 0, 1), text_encoder=at(text, 0, 1))
+            entries.append((adapter, weight))
+        return Stack(tuple(entries))
+
+    def _get(self, path: Path, where: Placement, load: Callable[[], Part], *more: object) -> Part:
+        """The part of ``path``, loaded now or kept from before, as long as the file is the same."""
+        seen = tuple((file.stat().st_size, file.stat().st_mtime_ns) for file in _files(path))
+        key = (path.resolve(), seen, where.device, where.dtype, *more)
+        self._asked.add(key)
+        if key not in self._kept:
+            self._kept[key] = load()
+        found: Part = self._kept[key]
+        return found
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def _reader(stage: StagePlan, bundle: Bundle, embeddings: list[Embedding], report: Report) -> Callable[[], Texts]:
+    """Reads the prompts of a Stage with the weights as they are then, and names embeddings that no prompt calls."""
+    settings = stage.settings
+
+    def read() -> Texts:
+        pair = encode_pair(
+            bundle, settings.prompt, settings.negative_prompt, clip_skip=settings.clip_skip, embeddings=embeddings
+        )
+        called = {name for encoded in pair for name in encoded.used.embeddings}
+        for embedding in embeddings:
+            if embedding.name not in called:
+                report.note(f"embedding {embedding.name}", "its name is in no prompt, so it has no effect")
+        return Texts(positive=pair[0].states, negative=pair[1].states)
+
+    return read
+
+
+def _tell(report: Report, role: str, name: str, family: str, sources: Iterable[Source]) -> None:
+    """One entry for each file; a file that serves two Stages is told once."""
+    for source in sources:
+        entry = {
+            "role": role if role != "base" else f"base {source.role}" if source.role != "checkpoint" else "base",
+            "name": name,
+            "path": str(source.path),
+            "sha256": source.sha256,
+            "family": family,
+            "used": source.used,
+            "left_out": [{"key": left.key, "reason": left.reason} for left in source.leftovers],
+        }
+        if entry not in report.models:
+            report.models.append(entry)

@@ -1,0 +1,144 @@
+"""Settings: a Stage with every open question answered, by the user or else by the base's own defaults.
+
+The one place where the two meet. Refuses to look at files; it only decides, and says what it decided for the user.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from sakuga.errors import JobError
+from sakuga.models.family import Defaults
+from sakuga.render.samplers import Sampler, find_sampler
+from sakuga.report import Note
+from sakuga.spec.job import Stage
+from sakuga.spec.prompt import split_prompt, tags_left
+from sakuga.spec.uses import ControlUse, LoraUse
+from sakuga.spec.vary import Auto, Curve, Weight, format_weight
+
+OFF = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One pass over the clip, decided. ``motion`` and ``vae`` are names or paths; None: none, the base's own VAE."""
+
+    prompt: str
+    negative_prompt: str
+    adapters: tuple[LoraUse, ...]
+    controls: tuple[ControlUse, ...]
+    embeddings: tuple[str, ...]
+    motion: str | None
+    vae: str | None
+    sampler: Sampler
+    steps: int
+    guidance: float
+    strength: float
+    clip_skip: int
+    noise: Literal["frame", "shared", "zero"]
+    window: int
+    stride: int
+    notes: tuple[Note, ...]
+
+    def told(self) -> dict[str, Any]:
+        """Plain data for the Report."""
+        return {
+            "prompt": self.prompt,
+            "negative_prompt": self.negative_prompt,
+            "controls": [f"{use.kind}:{_number(use.scale)}" for use in self.controls],
+            "motion": self.motion or OFF,
+            "vae": self.vae,
+            "sampler": self.sampler.name,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "strength": self.strength,
+            "clip_skip": self.clip_skip,
+            "noise": self.noise,
+            "window": self.window,
+            "stride": self.stride,
+        }
+
+
+def settle(stage: Stage, defaults: Defaults, number: int = 0) -> Settings:
+    """The settings of ``stage`` on a base with these defaults. Raises ``JobError`` for what cannot be done."""
+    path = f"stages.{number}"
+    decided: list[str] = []
+
+    def own(field: str, default: Any) -> Any:
+        given = getattr(stage, field)
+        if given is not None:
+            return given
+        told = " ".join(_short(use) for use in default) or OFF if isinstance(default, tuple) else default
+        decided.append(f"{field} {told}")
+        return default
+
+    prompt, tagged = split_prompt(stage.prompt)
+    adapters = (*stage.adapters, *tagged)
+    for index, use in enumerate(adapters):
+        for weight in (use.weight, use.text_encoder_weight):
+            _check_weight(weight, f"{path}.adapters.{index}")
+    motion = stage.motion
+    if motion == "auto":
+        motion = defaults.motion or OFF
+        decided.append(f"motion {motion}")
+    parsed = tuple(ControlUse.parse(short) for short in defaults.controls)
+    settings = Settings(
+        prompt=prompt,
+        negative_prompt=stage.negative_prompt,
+        adapters=adapters,
+        controls=own("controls", parsed),
+        embeddings=stage.embeddings,
+        motion=None if motion == OFF else motion,
+        vae=stage.vae,
+        sampler=find_sampler(own("sampler", defaults.sampler)),
+        steps=own("steps", defaults.steps),
+        guidance=own("guidance", defaults.guidance),
+        strength=stage.strength,
+        clip_skip=stage.clip_skip,
+        noise=own("noise", defaults.noise),
+        window=stage.window,
+        stride=stage.stride,
+        notes=(),
+    )
+    notes = [
+        Note(what=f"{path}.prompt", reason=f"{tag} is no tag that is known here; the model reads it as words")
+        for tag in tags_left(prompt + " " + stage.negative_prompt)
+    ]
+    if decided:
+        notes.append(Note(what=path, reason=f"left open, so the base's own: {', '.join(decided)}"))
+    return replace(settings, notes=tuple(notes))
+
+
+def at(weight: Weight, step: int, steps: int, frame: int = 0, frames: int = 1) -> float:
+    """The plain number of a weight at a step and a frame of the clip: curves run from the first (0) to the last (1)."""
+    if isinstance(weight, Curve):
+        position, count = (step, steps) if weight.over == "steps" else (frame, frames)
+        return weight.at(position / (count - 1) if count > 1 else 0.0)
+    assert not isinstance(weight, Auto), "automatic weights are refused when the stage is settled"
+    return weight
+
+
+def _check_weight(weight: Weight | None, path: str) -> None:
+    if isinstance(weight, Auto):
+        raise JobError(
+            "automatic weights are not part of this version",
+            given=f"{path}: {format_weight(weight)}",
+            expected="a number, or a curve over the steps",
+            do="give a number, such as 0.8",
+        )
+    if isinstance(weight, Curve) and weight.over == "frames":
+        raise JobError(
+            "the weight of an adapter cannot vary over frames in this version",
+            given=f"{path}: {format_weight(weight)}",
+            expected="a number, or a curve over the steps (controls may vary over frames)",
+            do="give a number, or end the curve with @steps",
+        )
+
+
+def _short(use: ControlUse) -> str:
+    return f"{use.kind}:{_number(use.scale)}"
+
+
+def _number(weight: Weight) -> str:
+    return format_weight(weight) if isinstance(weight, Auto | Curve) else f"{weight:g}"
