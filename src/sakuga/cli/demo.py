@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = (
     "Render the clip that comes with the package on the starter model, once without and once with a stack of two "
-    "LoRAs, and leave both videos, a video of source and result side by side, a contact sheet and the reports in a folder."
+    "LoRAs, and leave in a folder: both videos, source and result side by side, a contact sheet and the reports."
 )
 PROMPT = "flat colours, clean ink lines"
 STACK = ("celcomic:1", "ink:0.2")

@@ -45,12 +45,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _show(ref: str, base: str | None, folders: tuple[Path, ...]) -> dict[str, object]:
     from sakuga.lora.inspect import show
-    from sakuga.lora.read import weights_file
     from sakuga.models.library import Library
     from sakuga.tensors.file import TensorFile
 
     library = Library.usual(folders)
-    with TensorFile.open(weights_file(library.find(ref, "adapter"))) as file:
+    with TensorFile.open(library.find(ref, "adapter")) as file:
         if base is None:
             return show(file)
         from sakuga.lora.targets import shapes_of

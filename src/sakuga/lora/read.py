@@ -5,32 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from sakuga.errors import FileProblem
 from sakuga.lora.adapter import Adapter, Patch
 from sakuga.lora.fit import judge
 from sakuga.lora.survey import Module, Survey, survey
 from sakuga.tensors.file import TensorFile
 from sakuga.tensors.names import NameMap, Place
-
-
-def weights_file(path: Path) -> Path:
-    """The file of an adapter that may have been given as the folder in which PEFT or diffusers saved it."""
-    if not path.is_dir():
-        return path
-    for name in ("adapter_model.safetensors", "pytorch_lora_weights.safetensors", "adapter_model.bin"):
-        if (path / name).is_file():
-            return path / name
-    raise FileProblem(
-        f"{path.name} is a folder without an adapter's weights",
-        given=", ".join(sorted(child.name for child in path.iterdir())[:8]) or "an empty folder",
-        expected="adapter_model.safetensors or pytorch_lora_weights.safetensors in it",
-        do="name the file itself",
-    )
 
 
 def check_adapter(

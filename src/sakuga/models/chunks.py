@@ -2,7 +2,7 @@
 
 A row is BOS, at most 75 tokens, EOS, and EOS again up to 77, as the text encoder was trained. A1111's web UI cuts long
 prompts so; Diffutoon cuts one long tokenisation every 77 tokens instead, so that only its first row has a BOS, which no
-text encoder ever saw (``diffutoon.md`` 3.5). Vectors of one embedding are never torn apart.
+text encoder ever saw. Vectors of one embedding are never torn apart.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ that it lies in; so a folder may be sorted as people like.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,15 @@ class Library:
         found = {_name(item) for folder in self.folders for item in _items(folder) if _has_role(item, role)}
         return tuple(sorted(found))
 
+    def mentioned(self, text: str, role: str) -> tuple[str, ...]:
+        """The names of a role that stand in ``text`` as words of their own, whatever their capitals, sorted.
+
+        Only files whose names do are opened, so a large library costs nothing.
+        """
+        items = (item for folder in self.folders for item in _items(folder))
+        found = {_name(item) for item in items if _stands_in(_name(item), text) and _has_role(item, role)}
+        return tuple(sorted(found))
+
     def _unknown(self, name: str, role: str) -> FileProblem:
         known = self.names(role)
         return FileProblem(
@@ -72,6 +82,11 @@ class Library:
             nearest=nearest_name(name, known),
             do=f"give a path, or put the file into one of: {', '.join(str(folder) for folder in self.folders)}",
         )
+
+
+def adapter_name(path: Path) -> str:
+    """What an adapter's file is called by: its stem, or its folder's name where the file's own says nothing."""
+    return path.resolve().parent.name if path.name in ADAPTER_FILES else path.stem
 
 
 def _no_file(path: Path) -> FileProblem:
@@ -112,6 +127,10 @@ def _is_model(folder: Path) -> bool:
 
 def _name(item: Path) -> str:
     return item.resolve().name if item.is_dir() else item.stem
+
+
+def _stands_in(name: str, text: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def _has_role(item: Path, role: str) -> bool:

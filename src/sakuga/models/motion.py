@@ -141,7 +141,7 @@ def joined(unet: nn.Module, motion: MotionModules) -> Iterator[Join]:
     """Put each motion module behind its place in ``unet``; take all away again at the end, also after an exception.
 
     A module follows the attention of its layer, or the resnet where there is no attention, so that the skip connections
-    carry its result too (``diffutoon.md`` 3.8). Set ``frames`` of what this gives before each call of the UNet.
+    carry its result too (as in AnimateDiff). Set ``frames`` of what this gives before each call of the UNet.
     """
     check_fits(unet, motion, "the motion module")
     join = Join(motion.frame_limit)

@@ -114,7 +114,7 @@ class Schedule:
         """The whole timesteps of a run, the noisiest first; fewer than ``steps`` where the range holds no more.
 
         ``strength`` s in (0, 1] compresses the range and keeps the number of steps: with T training steps the run
-        starts at M = max(round(T·s) - 1, 0). With the spacing "diffutoon" (``diffutoon.md`` 3.1) it goes evenly from M
+        starts at M = max(round(T·s) - 1, 0). With the spacing "diffutoon" (that of Diffutoon) it goes evenly from M
         to 0, both included; a single step is M. With "trailing" (Lin et al. 2023, table 2, as in diffusers) it visits
         round((M+1)·(1 - i/n)) - 1, so that each step stands for an equal share of the range.
         """

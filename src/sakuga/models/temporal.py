@@ -1,7 +1,7 @@
 """The layers of a motion module: a transformer along time, for every pixel of a feature map.
 
 Only layers: which modules there are, where their weights come from and how they reach a UNet is in ``motion.py``. Every
-frame is normalised on its own, as in AnimateDiff's code and as its modules were trained (``diffutoon.md`` 3.9);
+frame is normalised on its own, as in AnimateDiff's code and as its modules were trained;
 diffusers normalises all frames together, which is 3 % off.
 """
 

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from sakuga.errors import FileProblem, JobError, SakugaError, Several, raise_all
-from sakuga.lora.read import check_adapter, weights_file
+from sakuga.lora.read import check_adapter
 from sakuga.lora.survey import Survey
 from sakuga.lora.targets import shapes_of
 from sakuga.models.detect import recognise
 from sakuga.models.device import resolve
-from sakuga.models.library import STARTER, Library
+from sakuga.models.library import STARTER, Library, adapter_name
 from sakuga.models.outline import Outline, outline
 from sakuga.render.annotators import find_annotator
 from sakuga.render.plan import ControlPlan, Plan, SourcePlan, StagePlan
-from sakuga.render.settings import settle
+from sakuga.render.settings import Settings, settle
 from sakuga.report import Report
 from sakuga.spec.job import Job, Stage
 from sakuga.spec.uses import ControlUse, LoraUse
@@ -131,9 +131,8 @@ class _Examiner:
         self.report.stages.append(settings.told())
         adapters = self.each(f"{place}.adapters", settings.adapters, lambda use: self.adapter(use, number))
         controls = self.each(f"{place}.controls", settings.controls, self.control)
-        embeddings = self.each(
-            f"{place}.embeddings", settings.embeddings, lambda ref: self.library.find(ref, "embedding")
-        )
+        embeddings = self.each(f"{place}.embeddings", settings.embeddings, self.embedding)
+        embeddings += self.mentioned(settings, place, embeddings)
         return StagePlan(
             settings=settings,
             adapters=adapters,
@@ -160,6 +159,18 @@ class _Examiner:
             )
         return path
 
+    def embedding(self, ref: str) -> Path:
+        return self.library.find(ref, "embedding")
+
+    def mentioned(self, settings: Settings, place: str, known: tuple[Path, ...]) -> tuple[Path, ...]:
+        """Textual inversions that were not given, but that the prompts call by a name in the library."""
+        text = f"{settings.prompt}\n{settings.negative_prompt}"
+        found = [self.embedding(name) for name in self.library.mentioned(text, "embedding")]
+        fresh = tuple(path for path in found if path.stem.lower() not in {one.stem.lower() for one in known})
+        for path in fresh:
+            self.report.note(f"{place}.embeddings", f"{path.stem} is used, because a prompt calls it by its name")
+        return fresh
+
     def control(self, use: ControlUse) -> ControlPlan:
         """The annotator and the network of a control."""
         return ControlPlan(use=use, annotator=find_annotator(use.kind), path=self.part(use.file or use.kind, "control"))
@@ -167,7 +178,7 @@ class _Examiner:
     def adapter(self, use: LoraUse, stage: int) -> Path:
         """The path of an adapter that fits the base; its keys go into the report."""
         assert self.base is not None
-        path = weights_file(self.library.find(use.file, "adapter"))
+        path = self.library.find(use.file, "adapter")
         with TensorFile.open(path) as file:
             expected = f'an adapter for {self.base.family.title}, because base is "{self.base.name}"'
             survey = check_adapter(file, self.names, shapes=self.shapes, expected=expected)
@@ -203,7 +214,7 @@ def _told(survey: Survey, use: LoraUse, stage: int, sha256: str) -> dict[str, ob
     }
     weight = use.model_dump(mode="json")
     return {
-        "name": survey.path.stem,
+        "name": adapter_name(survey.path),
         "file": str(survey.path),
         "sha256": sha256,
         "stage": stage,

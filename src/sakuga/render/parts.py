@@ -18,7 +18,7 @@ from sakuga.lora.targets import shapes_of
 from sakuga.models.bundle import Bundle, Source
 from sakuga.models.device import Placement
 from sakuga.models.embedding import Embedding, load_embedding
-from sakuga.models.library import Library
+from sakuga.models.library import Library, adapter_name
 from sakuga.models.load import load_base, load_codec, load_control, load_motion
 from sakuga.models.prompts import encode_pair
 from sakuga.render.denoisers import Texts
@@ -99,7 +99,7 @@ class PartsKeeper:
 
         def read(path: Path) -> Adapter:
             with TensorFile.open(path) as file:
-                return read_adapter(file, names, path.stem, shapes=shapes)
+                return read_adapter(file, names, adapter_name(path), shapes=shapes)
 
         entries = []
         for path, use in zip(stage.adapters, stage.settings.adapters, strict=True):

@@ -54,7 +54,7 @@ class SampleFunction(Protocol):
 def sample_ddim(denoise: Denoiser, x: Tensor, levels: tuple[Level, ...], hooks: StepHooks = SILENT) -> Tensor:
     """DDIM with eta 0 (Song et al. 2020, formula 12), on any grid, down to the clean picture.
 
-    x' = alpha'·clean + sigma'·noise, where noise = (x - alpha·clean) / sigma. The same as ``diffutoon.md`` 3.1.
+    x' = alpha'·clean + sigma'·noise, where noise = (x - alpha·clean) / sigma. The same as Diffutoon's.
     """
     for i, (here, there) in enumerate(_pairs(levels)):
         hooks.before_step(i)

@@ -1,7 +1,7 @@
 """Windows over the frames of a Span, and how much each has to say about a frame. Numbers only: no model, no tensor.
 
 A network that looks along time sees one window at a time; windows overlap and their answers are averaged, so that no
-seam shows. Refuses a stride that would leave frames out. Source: ``diffutoon.md`` 3.7.
+seam shows. Refuses a stride that would leave frames out. Source: Diffutoon (DiffSynth-Studio 1.x).
 """
 
 from __future__ import annotations

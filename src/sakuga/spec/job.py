@@ -73,7 +73,7 @@ class Stage(Plain):
     sampler: Annotated[Name | None, Flag(metavar="NAME")] = None
     """The function that walks from noise to picture: ddim, euler, dpmpp_2m or lcm."""
     steps: Annotated[int | None, Flag(metavar="N")] = Field(default=None, ge=1, le=1000, strict=True)
-    """Steps of the sampler for strength 1; a smaller strength walks its share of them."""
+    """Steps of the sampler; a smaller strength walks as many, over a shorter way."""
     guidance: Annotated[float | None, Flag(metavar="X")] = Field(default=None, ge=0, le=100, strict=True)
     """How strongly the prompt pulls (classifier-free guidance); 1 is without."""
     strength: Annotated[float, Flag(metavar="X")] = Field(default=1.0, gt=0, le=1, strict=True)

@@ -1,7 +1,7 @@
 """Stable Diffusion 1.x, with every checkpoint that was tuned from it, and small models of the same build.
 
 Defaults: guidance as the model's authors used it, 20 steps of DDIM as Diffutoon. With AnimateDiff's motion modules the
-betas are linear, because those were trained so (``diffutoon.md`` 3.1).
+betas are linear, because those were trained so (as Diffutoon knew).
 """
 
 from __future__ import annotations
