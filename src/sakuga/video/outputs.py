@@ -1,0 +1,70 @@
+"""What a name for an output means: which kinds of files can be written, and whether this one may be. Writes nothing."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+from sakuga.errors import OutputError, nearest_name
+from sakuga.video.partial import check_place
+
+CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # by FFmpeg's names
+PICTURES_OUT = (".png", ".jpg", ".jpeg")
+FINE_TICKS = 90_000  # a second
+PATTERN = re.compile(r"%0?\d*d")  # as other tools name numbered pictures
+
+
+def check_output(path: Path, *, frames: int | None = None, overwrite: bool = False) -> None:
+    """Raise ``OutputError`` or ``OutputExists`` if ``path`` cannot or may not be written. Creates nothing.
+
+    ``frames`` is how many will be written, where that is known: a picture holds one.
+    """
+    suffix = path.suffix.lower()
+    if PATTERN.search(path.name):
+        raise OutputError(
+            "numbered pictures go into a folder",
+            given=path.name,
+            expected="a name without suffix; the pictures in it are called 000000.png, 000001.png …",
+            do=f"name the folder, say {PATTERN.sub('', path.stem).strip('-_. ') or 'frames'}",
+        )
+    if suffix == ".gif":
+        raise OutputError(
+            "GIF is not written",
+            given=path.name,
+            expected="a video: its 256 colours and hundredths of a second would spoil both picture and times",
+            nearest=path.with_suffix(".mp4").name,
+            do="write a video, and turn it into a GIF with another tool",
+        )
+    if suffix and suffix not in CONTAINERS and suffix not in PICTURES_OUT:
+        near = nearest_name(suffix, (*CONTAINERS, *PICTURES_OUT))
+        raise OutputError(
+            f"the kind of {path.name} is not known",
+            given=path.suffix,
+            expected=", ".join((*CONTAINERS, *PICTURES_OUT)) + ", or no suffix: a folder of PNGs",
+            nearest=near,
+            do=f"name it {path.with_suffix(near or '.mp4').name}",
+        )
+    if suffix in PICTURES_OUT and frames is not None and frames > 1:
+        raise one_frame_only(suffix, f"{frames} frames")
+    check_place(path, overwrite=overwrite)
+
+
+def one_frame_only(suffix: str, given: str) -> OutputError:
+    """The error for more than one frame on the way into a picture."""
+    return OutputError(
+        "a picture holds one frame",
+        given=given,
+        expected=f"one frame for a {suffix} file",
+        do="name the output .mp4, or give a folder (a name without suffix), or choose one frame",
+    )
+
+
+def container_options(kind: str, time_base: Fraction) -> dict[str, str]:
+    """What makes a container keep exact times, and MP4 and MOV playable before they are loaded to the end."""
+    if kind not in ("mp4", "mov"):
+        return {"avoid_negative_ts": "disabled"}
+    ticks = time_base.denominator
+    # where a track begins is counted in ticks of the whole file: exact for the video, and fine enough for the sound
+    fine = ticks * max(1, -(-FINE_TICKS // ticks))
+    return {"movflags": "+faststart", "video_track_timescale": str(ticks), "movie_timescale": str(fine)}
