@@ -56,13 +56,14 @@ def attach(model: base.Model) -> dict[str, Branch]:
     return branches
 
 
-def attach_file(model: base.Model, path: Path) -> None:
+def attach_file(model: base.Model, path: Path) -> dict[str, Branch]:
     """Put the LoRA of a file, as ``save`` wrote it, to work at scale 1."""
-    tensors = load_file(path)
+    tensors, branches = load_file(path), attach(model)
     with torch.no_grad():
-        for name, branch in attach(model).items():
+        for name, branch in branches.items():
             branch.down.weight.copy_(tensors[f"{name}.lora_down.weight"])
             branch.up.weight.copy_(tensors[f"{name}.lora_up.weight"])
+    return branches
 
 
 def fit(model: base.Model, draw: Sampler, plan: Plan) -> dict[str, Branch]:

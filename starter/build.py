@@ -17,12 +17,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import demo_clip
-
 import adapters
 import base
 import codec
 import data
+import demo_clip
 import export
 import motion
 import pairs
@@ -88,10 +87,10 @@ def make_adapters(work: Path, _target: Path) -> None:
 def make_motion(work: Path, _target: Path) -> None:
     """Train the motion module inside the base, with ``celcomic`` at work."""
     model = load_base(work)
-    adapters.attach_file(model, work / "loras" / "celcomic.safetensors")
+    branches = adapters.attach_file(model, work / "loras" / "celcomic.safetensors")
     runs = motion.load_runs(work / "sequences", work, "comic")
-    plan = Plan(name="motion", folder=work, samples=600, batch=1, rate=3e-4)
-    torch.save(motion.fit(model, runs, plan).state_dict(), work / "motion.pt")
+    plan = Plan(name="motion", folder=work, samples=420, batch=1, rate=3e-4)
+    torch.save(motion.fit(model, branches, runs, plan).state_dict(), work / "motion.pt")
 
 
 def make_export(work: Path, target: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import base
 import codec
+from adapters import Branch
 from loop import Plan, train
 from pairs import CROP, Batch, clip_tokenizer
 from sakuga.models.motion import MotionModules, joined
@@ -41,7 +42,7 @@ def even_out(source: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def load_runs(folder: Path, vae_folder: Path, look: str) -> list[dict[str, Tensor]]:
-    """Per run: target latents [F,8,h,w], photographs and lines [F,H,W,…] uint8."""
+    """Per run: latents [F,8,h,w] of the drawn run and of the plain one, photographs and lines [F,H,W,…] uint8."""
     vae = codec.load(vae_folder).to(memory_format=torch.channels_last)
     names: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*.npz")):
@@ -54,13 +55,17 @@ def load_runs(folder: Path, vae_folder: Path, look: str) -> list[dict[str, Tenso
         source = np.stack([d["photo"] for d in drawn])
         target = even_out(source, np.stack([d[look] for d in drawn]))
         latents = torch.stack([codec.latents_of(vae, frame) for frame in target])
+        plain = torch.stack([codec.latents_of(vae, frame) for frame in source])
         lines = torch.from_numpy(np.stack([d["line"][..., 0] for d in drawn]))
-        runs.append({"latents": latents, "photo": torch.from_numpy(source), "lines": lines})
+        runs.append({"latents": latents, "plain": plain, "photo": torch.from_numpy(source), "lines": lines})
     return runs
 
 
-def fit(model: base.Model, runs: list[dict[str, Tensor]], plan: Plan) -> MotionModules:
-    """Train new motion modules inside the frozen model (with whatever LoRA is attached to it)."""
+def fit(model: base.Model, branches: dict[str, Branch], runs: list[dict[str, Tensor]], plan: Plan) -> MotionModules:
+    """Train new motion modules inside the frozen model, with the LoRA of ``branches`` at 1 and, as often, at 0.
+
+    Half of the runs ask for the plain picture, so that the module learns to be calm and not to draw.
+    """
     torch.manual_seed(4)
     for part in model.parts().values():
         part.requires_grad_(False)
@@ -73,7 +78,10 @@ def fit(model: base.Model, runs: list[dict[str, Tensor]], plan: Plan) -> MotionM
 
     def loss_of(count: int) -> Tensor:
         run = runs[random.integers(len(runs))]
-        z = run["latents"]
+        drawn = random.random() < 0.5
+        for branch in branches.values():
+            branch.scale = float(drawn)
+        z = run["latents" if drawn else "plain"]
         y, x = random.integers(0, z.shape[2] - CROP + 1), random.integers(0, z.shape[3] - CROP + 1)
         area = (slice(None), slice(y * 4, (y + CROP) * 4), slice(x * 4, (x + CROP) * 4))
         cl = torch.channels_last

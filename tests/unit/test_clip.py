@@ -381,11 +381,12 @@ def test_an_animated_picture_says_that_one_frame_is_used(tmp_path: Path) -> None
         assert clip.notes == ("only the first picture is used of the animated moving.png",)
 
 
-def test_names_that_mean_something_to_ffmpeg_are_names(tmp_path: Path) -> None:
-    path = tmp_path / "http:a %d b.mp4"
-    film(tmp_path / "a.mp4", [grey(9)] * 2).rename(path)
-    with open_clip(path) as clip:
-        assert clip.frame_count == 2
+def test_names_that_mean_something_to_ffmpeg_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "http:a %d b.mp4"
+    film(tmp_path / "a.mp4", [grey(9)] * 2).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    with open_clip(Path(name)) as clip:
+        assert len(list(clip.frames())) == 2
 
 
 # The parts

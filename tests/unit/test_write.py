@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -357,6 +358,39 @@ def test_the_source_is_never_the_output(tmp_path: Path) -> None:
         for name in ("a.mp4", "b.mp4"):
             with pytest.raises(OutputError, match="the source itself"):
                 ClipWriter(tmp_path / name, clip, 32, 24, overwrite=True)
+
+
+def test_a_matroska_file_is_as_long_as_the_source(tmp_path: Path) -> None:
+    source = film(tmp_path / "a.mp4", times=(0, 100, 200, 900), base=Fraction(1, 1000))
+    with open_clip(source) as clip:
+        end_seconds = clip.pts_at(4) * clip.time_base
+    assert end_seconds > 1, "the last frame does not last as long as most"
+    copied(source, tmp_path / "b.mkv")
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        assert container.duration == end_seconds * 1_000_000
+
+
+def open_below(folder: Path) -> list[str]:
+    """The files below ``folder`` that this process holds open."""
+    here = Path("/proc/self/fd")
+    if not here.is_dir():
+        pytest.skip("no /proc to look into")
+    targets = [os.readlink(link) for link in here.iterdir() if link.exists()]
+    return [target for target in targets if target.startswith(str(folder))]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_file_stays_open(tmp_path: Path, fails: bool) -> None:
+    source = film(tmp_path / "a.mp4", sound="aac")
+    with open_clip(source) as clip:
+        writer = ClipWriter(tmp_path / "b.mp4", clip, 32, 24)
+        with contextlib.suppress(KeyboardInterrupt), writer:
+            for frame in clip.frames():
+                writer.write(frame)
+            assert len(open_below(tmp_path)) == 2, "the source for its sound, and the output"
+            if fails:
+                raise KeyboardInterrupt
+        assert open_below(tmp_path) == []
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, MemoryError])

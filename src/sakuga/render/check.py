@@ -60,7 +60,8 @@ class _Examiner:
         source = self.attempt("source", self.source)
         output = job.output_for(picture=source.picture) if source else job.output
         if output is not None:
-            self.attempt("output", lambda: check_output(output, overwrite=True))
+            count = len(source.frames) if source else None
+            self.attempt("output", lambda: check_output(output, frames=count, overwrite=True))
         stages = [self.stage(stage, number) for number, stage in enumerate(job.stages)] if self.base else []
         raise_all(self.errors)
         assert where and source and output and self.base, "what is missing has been raised"
@@ -96,6 +97,8 @@ class _Examiner:
                     do="choose other frames, or leave them out for all",
                 ).at("frames")
             width, height = job.size.fitted(clip.width, clip.height) if job.size else (clip.width, clip.height)
+            if job.size and job.size.short_side is None and str(job.size) != f"{width}x{height}":
+                self.report.note("size", f"{width}x{height} is the largest in {job.size} that keeps the source's shape")
             self.report.clip = {
                 "path": str(path),
                 "kind": clip.kind,
@@ -160,7 +163,7 @@ class _Examiner:
         return path
 
     def embedding(self, ref: str) -> Path:
-        return self.library.find(ref, "embedding")
+        return self.part(ref, "embedding")
 
     def mentioned(self, settings: Settings, place: str, known: tuple[Path, ...]) -> tuple[Path, ...]:
         """Textual inversions that were not given, but that the prompts call by a name in the library."""

@@ -123,24 +123,31 @@ def render_span(
     if settings.strength < 1:
         clean = latents.encode(stage.codec, to_float(np.stack(padded)))
     x = latents.start(clean, noise("start"), levels[0])
-    with _denoiser(stage, texts, controls, len(pictures)) as denoise:
+    with _denoiser(stage, texts, controls, len(pictures), progress) as denoise:
         x = settings.sampler.sample(denoise, x, levels, hooks)
     for frame in latents.decode(stage.codec, x):
         yield _cut(frame, shot.fit)
 
 
 @contextmanager
-def _denoiser(stage: StageParts, texts: Texts, controls: Sequence[Control], frame_count: int) -> Iterator[Denoiser]:
-    """The Denoiser of a Span, built from the inside out; the motion module is joined for as long as it lives."""
+def _denoiser(
+    stage: StageParts, texts: Texts, controls: Sequence[Control], frame_count: int, progress: Progress
+) -> Iterator[Denoiser]:
+    """The Denoiser of a Span, built from the inside out; the motion module is joined for as long as it lives.
+
+    A stop is heard before each call of the UNet, since a step over a long Span may take minutes.
+    """
     settings = stage.settings
     with ExitStack() as stack:
-        tell = None
+        join = None
         windows = batches(frame_count, FRAMES_AT_ONCE)
         if stage.motion is not None:
             join = stack.enter_context(joined(stage.bundle.unet, stage.motion))
             windows = sliding(frame_count, settings.window, settings.stride)
 
-            def tell(call: Call) -> None:
+        def tell(call: Call) -> None:
+            progress.check()
+            if join is not None:
                 join.frames = len(call.frames)
 
         innermost = predict(stage.bundle.unet, stage.schedule, texts, tell)

@@ -128,7 +128,8 @@ class Job(Plain):
         Annotated[Size, reader(as_size), PlainSerializer(str)] | None,
         Flag(metavar="WxH"),
     ] = None
-    """Size of the result: 384x216, or 256 for the short side alone; the source's own when left out."""
+    """Size of the result: what fits into 384x216, or 256 for the short side alone; the source's own when left out. Its
+    shape is kept."""
     frames: Annotated[
         Annotated[tuple[int, int | None], reader(as_frames), PlainSerializer(_frames_text)] | None,
         Flag(metavar="FIRST:END"),

@@ -30,15 +30,17 @@ class Size:
                 _check_side(side)
 
     def fitted(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of the result for a source of this width and height; sides are even.
+        """(width, height) of the result for a source of this width and height: its shape is kept, sides are even.
 
-        The long side follows the source's shape. Raises JobError when it would pass 4096.
+        With both sides given it is the largest that fits into them. Raises JobError when a side would pass 4096.
 
-        >>> Size(short_side=256).fitted(1920, 1080)
-        (456, 256)
+        >>> Size(short_side=256).fitted(1920, 1080), Size(width=384, height=216).fitted(640, 480)
+        ((456, 256), (288, 216))
         """
         if self.width is not None and self.height is not None:
-            return self.width, self.height
+            if self.width * height <= self.height * width:  # the width is what limits
+                return self.width, min(self.height, max(2, 2 * round(height * self.width / width / 2)))
+            return min(self.width, max(2, 2 * round(width * self.height / height / 2))), self.height
         assert self.short_side is not None
         long_side = 2 * round(self.short_side * max(width, height) / min(width, height) / 2)
         if long_side > LARGEST:

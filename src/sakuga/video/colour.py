@@ -75,26 +75,6 @@ def fit(width: int, height: int, multiple: int) -> Fit:
     return Fit(width=width, height=height, left=left, right=across - left, top=top, bottom=down - top)
 
 
-def render_size(width: int, height: int, size: int | tuple[int, int] | None) -> tuple[int, int]:
-    """The (width, height) at which a clip of the given size is rendered; its shape is kept.
-
-    ``size`` is None: the clip's own size; a number: that of the short side; (width, height): the largest that fits in.
-    A side that follows from the other is rounded to an even number, which every video format can hold.
-
-    >>> render_size(1920, 1080, 256), render_size(640, 480, (384, 216)), render_size(33, 31, None)
-    ((456, 256), (288, 216), (33, 31))
-    """
-    if size is None:
-        return width, height
-    if isinstance(size, int):
-        short = min(width, height)
-        return (_even(width * size, short), size) if height == short else (size, _even(height * size, short))
-    wide, high = size
-    if wide * height <= high * width:  # the width is what limits
-        return wide, min(high, _even(height * wide, width))
-    return min(wide, _even(width * high, height)), high
-
-
 def resize(frame: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """The frame (height, width, 3) at another size: averaged over areas to shrink, bicubic as soon as a side grows."""
     import cv2
@@ -105,8 +85,3 @@ def resize(frame: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
     grows = width > old_width or height > old_height
     how = cv2.INTER_CUBIC if grows else cv2.INTER_AREA
     return np.asarray(cv2.resize(frame, (width, height), interpolation=how), dtype=np.uint8)
-
-
-def _even(numerator: int, denominator: int) -> int:
-    """A quotient rounded to the nearest even number, at least 2."""
-    return max(2, 2 * ((numerator + denominator) // (2 * denominator)))

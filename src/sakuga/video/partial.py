@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from sakuga.errors import OutputError, OutputExists
@@ -22,16 +23,26 @@ NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 NO_RIGHT = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
+@dataclass(kw_only=True)
+class Appearing:
+    """What is being written: the ``hidden`` path, and the ``final`` one, which may still be changed."""
+
+    hidden: Path
+    final: Path
+
+
 @contextmanager
-def appearing_whole(final: Path, *, overwrite: bool) -> Iterator[Path]:
+def appearing_whole(final: Path, *, overwrite: bool) -> Iterator[Appearing]:
     """A block that writes a file or a folder to the hidden path it gets.
 
     At its end that takes the place of ``final`` in one step; if an error came, nothing is left. Raises ``OutputError``.
     """
     # the process is in the name, so that two runs do not write into one file
     hidden = final.with_name(f".{final.name[:NAME_LENGTH]}.{os.getpid()}.partial")
+    appearing = Appearing(hidden=hidden, final=final)
     try:
-        yield hidden
+        yield appearing
+        final = appearing.final
         with writing(final):
             for file in hidden.iterdir() if hidden.is_dir() else (hidden,):
                 _to_disk(file)

@@ -19,7 +19,7 @@ import numpy as np
 from sakuga.errors import OutputError
 from sakuga.video.clip import Clip, Frame
 from sakuga.video.outputs import CONTAINERS, PICTURES_OUT, check_output, container_options
-from sakuga.video.partial import appearing_whole, not_written, writing
+from sakuga.video.partial import Appearing, appearing_whole, not_written, writing
 from sakuga.video.pictures import encode_picture
 from sakuga.video.sound import SoundCopy
 from sakuga.video.stills import FolderSink, PictureSink, Sink
@@ -65,12 +65,13 @@ class ClipWriter:
         self.notes: tuple[str, ...] = ()
         self._overwrite, self._empty = overwrite, True
         self._sink: Sink | None = None
+        self._appearing: Appearing | None = None
         self._block = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as block:
-            hidden = block.enter_context(appearing_whole(self.path, overwrite=self._overwrite))
-            self._sink = self._open(hidden)
+            self._appearing = block.enter_context(appearing_whole(self.path, overwrite=self._overwrite))
+            self._sink = self._open(self._appearing.hidden)
             block.push(self._end)
             self._block = block.pop_all()
         return self
@@ -81,6 +82,15 @@ class ClipWriter:
         assert frame.pixels.shape == (self.size[1], self.size[0], 3), (frame.pixels.shape, self.size)
         self._sink.write(frame)
         self._empty = False
+
+    def keep_as(self, path: Path) -> None:
+        """What was written so far is whole enough to keep: at the end of the block it appears as ``path`` instead.
+
+        ``path`` is of the same kind and in the same folder as the output. Raises ``OutputError``, ``OutputExists``.
+        """
+        assert path.suffix == self.path.suffix and path.parent == self.path.parent and self._appearing is not None
+        check_output(path)
+        self.path = self._appearing.final = path
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -111,8 +121,8 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], *, overwrite: bool = Fa
     check_output(path, frames=1, overwrite=overwrite)
     if path.suffix.lower() not in PICTURES_OUT:
         raise OutputError(f"{path.name} is no name for a picture", given=str(path), expected=".png or .jpg")
-    with appearing_whole(path, overwrite=overwrite) as hidden, writing(path):
-        hidden.write_bytes(encode_picture(pixels, path.suffix))
+    with appearing_whole(path, overwrite=overwrite) as appearing, writing(path):
+        appearing.hidden.write_bytes(encode_picture(pixels, path.suffix))
 
 
 class _VideoSink:

@@ -1,0 +1,70 @@
+"""Outcome: what makes a result, where it and its report lie, and whether what is there is that result, whole.
+
+Reads and hashes files; renders nothing and writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from sakuga import __version__
+from sakuga.render.plan import Plan
+from sakuga.report import Report
+from sakuga.spec.job import Job
+from sakuga.spec.load import job_key
+
+
+def content_key(job: Job, plan: Plan, report: Report) -> str:
+    """The hash of what makes the result: source bytes, the Job without output and device, weights, version."""
+    made_of: dict[str, Any] = {
+        "version": __version__,
+        "source": plan.source.content_key,
+        "job": job_key(job),
+        "models": sorted(model["sha256"] for model in report.models),
+        "adapters": [adapter["sha256"] for adapter in report.adapters],
+        "suffix": plan.output.suffix,
+        "dtype": str(plan.where.dtype),
+    }
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def report_path(output: Path) -> Path:
+    """Where the report of an output lies: ``<stem>.report.json`` beside it."""
+    return output.with_name(f"{output.stem}.report.json")
+
+
+def free_name(output: Path) -> Path:
+    """A name beside ``output`` for frames that were finished before a stop: ``<stem>-stopped``, numbered if need be."""
+    names = (
+        output.with_name(f"{output.stem}-stopped{n}{output.suffix}") for n in ("", *(f"-{i}" for i in range(2, 1000)))
+    )
+    return next(name for name in names if not name.exists())
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file; of a folder of pictures, that of all names and bytes."""
+    digest = hashlib.sha256()
+    files = sorted(child for child in path.iterdir() if child.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def finished(plan: Plan) -> dict[str, Any] | None:
+    """The report of an output that is there and whole, or None."""
+    path = report_path(plan.output)
+    if not plan.output.exists() or not path.is_file():
+        return None
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # a report that cannot be read proves nothing; the output then counts as somebody else's
+    whole = isinstance(known, dict) and known.get("output_sha256") == sha256_of(plan.output)
+    return known if whole else None
