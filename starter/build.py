@@ -76,7 +76,7 @@ def make_adapters(work: Path, _target: Path) -> None:
     loaded = pairs.load(work / "pictures", work, LOOKS)
     for name, look in LORAS.items():
         draw = pairs.Sampler(loaded, {"photo": 1.0}, seed=31, style=look, captions=("photo", "paint", "line"))
-        plan = Plan(name=f"lora-{name}", folder=work, samples=7_200, batch=8, rate=1.5e-3)
+        plan = Plan(name=f"lora-{name}", folder=work, samples=6_400, batch=8, rate=1.5e-3)
         branches = adapters.fit(load_base(work), draw, plan)
         adapters.save(branches, work / "loras" / f"{name}.safetensors", export.LORA_METADATA | {"ss_output_name": name})
     draw = pairs.Sampler(loaded, {"photo": 1.0}, seed=41, style=WORD_LOOK)

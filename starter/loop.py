@@ -80,14 +80,18 @@ def train(
             )
             told_at, recent = now, []
         if now - saved_at > 60 or step == steps:
-            plan.folder.mkdir(parents=True, exist_ok=True)
             state = {"parameters": parameters, "averaged": averaged, "step": step, "optimiser": optimiser.state_dict()}
-            torch.save(state, path.with_suffix(".part"))
-            path.with_suffix(".part").rename(path)
+            _save(state, path)
             saved_at = now
     with torch.no_grad():
         for p, value in zip(parameters, averaged, strict=True):
             p.copy_(value)
+
+
+def _save(state: dict[str, object], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, path.with_suffix(".part"))
+    path.with_suffix(".part").rename(path)
 
 
 def _groups(
