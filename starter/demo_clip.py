@@ -1,8 +1,9 @@
 """Makes the demo clip: a camera move over a photograph, a hard cut, and a piece of film, with a melody of our own.
 
-Both pictures are NASA's and in the public domain; ``data.py`` unpacks the packages that hold them, and keeps them out
-of the training. ``python starter/demo_clip.py --work build/starter`` writes ``src/sakuga/starter/demo.mp4``; the same
-packages give the same file with the same FFmpeg. What it sounds like is computed here: plucked strings, no recording.
+The photograph is NASA's and in the public domain; the film of a launch comes with Debian's renpy-demo under the Expat
+licence (NOTICE tells both). ``data.py`` unpacks the packages that hold them, and keeps them out of the training.
+``python starter/demo_clip.py --work build/starter`` writes ``src/sakuga/starter/demo.mp4``; the same packages and the
+same FFmpeg give the same bytes. What it sounds like is computed here: plucked strings, no recording.
 """
 
 from __future__ import annotations

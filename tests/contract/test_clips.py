@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 
 from sakuga.errors import ClipError
-from sakuga.video.clip import Clip, Frame
+from sakuga.video.clip import Frame
 from sakuga.video.pictures import encode_picture
 from sakuga.video.read import open_clip
 from sakuga.video.write import ClipWriter
@@ -113,19 +112,42 @@ def picture(folder: Path) -> Path:
     return path
 
 
+VP9 = Film(
+    suffix=".webm", codec="libvpx-vp9", times=[83 * n for n in range(6)], base=MS, size=(33, 31), sound="libopus"
+)
+VP8 = Film(
+    suffix=".webm", codec="libvpx", times=[40 * n for n in range(12)], base=MS, options=(("g", "1"), ("crf", "4"))
+)
+
+
+def hidden_frames(folder: Path) -> Path:
+    """Before every fourth frame another one that only prepares the decoder, as VP8's alternative references are."""
+    path = folder / "hidden.webm"
+    with av.open(str(VP8.write(folder))) as source, av.open(str(path), "w") as out:
+        copy = out.add_stream_from_template(source.streams.video[0], opaque=True)
+        for packet in source.demux(video=0):
+            if packet.size and packet.pts % 160 == 0 and packet.pts:
+                data = bytearray(bytes(packet))
+                data[0] &= ~0x10  # show_frame, RFC 6386 section 9.1
+                hidden = av.Packet(len(data))
+                hidden.update(bytes(data))
+                hidden.pts = hidden.dts = packet.pts - 20
+                hidden.time_base, hidden.stream, hidden.is_keyframe = packet.time_base, copy, True
+                out.mux(hidden)
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+    return path
+
+
 UNEVEN = (0, 100, 300, 450, 1000, 1001, 1400)
+MOVIE_TICKS = (("movie_timescale", "30000"),)
 B_FRAMES = (("bf", "3"), ("b-adapt", "0"))
+LATE = Film(times=range(5555, 14000, 1001), base=Fraction(1, 30000), options=B_FRAMES, container=MOVIE_TICKS)
 KINDS = {
     "with sound": of(Film(sound="aac")),
     "without sound": of(Film()),
-    "B-frames, starting late": of(
-        Film(
-            times=[5555 + 1001 * n for n in range(9)],
-            base=Fraction(1, 30000),
-            options=B_FRAMES,
-            container=(("movie_timescale", "30000"),),
-        )
-    ),
+    "B-frames, starting late": of(LATE),
     "many key frames": of(Film(options=(("g", "3"), *B_FRAMES))),
     "open groups of pictures": of(Film(options=(("g", "4"), ("x264-params", "open-gop=1:bframes=3:b-adapt=0")))),
     "uneven times": of(Film(times=UNEVEN, base=MS, options=B_FRAMES)),
@@ -133,25 +155,8 @@ KINDS = {
     "Matroska, starting late, with sound": of(
         Film(suffix=".mkv", times=[55 + 40 * n for n in range(8)], base=MS, sound="aac")
     ),
-    "WebM of an odd size": of(
-        Film(
-            suffix=".webm",
-            codec="libvpx-vp9",
-            times=[83 * n for n in range(6)],
-            base=MS,
-            size=(33, 31),
-            sound="libopus",
-        )
-    ),
-    "VP8, whose hidden frames are packets": of(
-        Film(
-            suffix=".webm",
-            codec="libvpx",
-            times=[40 * n for n in range(20)],
-            base=MS,
-            options=(("auto-alt-ref", "1"), ("lag-in-frames", "16")),
-        )
-    ),
+    "WebM of an odd size": of(VP9),
+    "VP8, with packets that show nothing": of(VP8, make=hidden_frames),
     "AVI without pts": of(
         Film(suffix=".avi", codec="mpeg4", times=range(8), base=Fraction(1, 12), options=(("bf", "2"),)),
         times=tuple(Fraction(n + 1, 12) for n in range(8)),
@@ -165,7 +170,7 @@ KINDS = {
     ),
     "one frame": of(Film(times=(0,))),
     "an odd size": of(Film(size=(33, 31), pixels="yuv444p")),
-    "ten bits": of(Film(codec="libx265", pixels="yuv420p10le", options=(("x265-params", "log-level=none"),))),
+    "ten bits": of(Film(pixels="yuv420p10le")),
     "lossless RGB": of(Film(suffix=".mkv", codec="ffv1", pixels="bgr0", times=[83 * n for n in range(5)], base=MS)),
     "turned left": of(Film(turned=90), size=(32, 48), shown=lambda pixels: np.rot90(pixels)),
     "turned right": of(Film(turned=-90), size=(32, 48), shown=lambda pixels: np.rot90(pixels, -1)),
@@ -289,22 +294,3 @@ class TestEveryClip:
 
 def same(one: Frame, other: Frame) -> bool:
     return (one.index, one.pts) == (other.index, other.pts) and np.array_equal(one.pixels, other.pixels)
-
-
-def test_holds_one_decoded_frame_at_a_time(tmp_path: Path) -> None:
-    width, height = 96, 96
-    path = Film(size=(width, height), times=[512 * n for n in range(24)]).write(tmp_path)
-    with open_clip(path) as clip:
-        run = clip.frames()
-        next(run)
-        tracemalloc.start()
-        total = sum(int(frame.pixels[0, 0, 0]) for frame in run)
-        _, peak_bytes = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-    assert total > 0
-    assert peak_bytes < 4 * width * height * 3
-
-
-def test_a_protocol_is_met_by_all(kind: tuple[Kind, Path]) -> None:
-    clip: Clip = open_clip(kind[1])
-    assert clip.frame_count

@@ -10,7 +10,12 @@ from sakuga.errors import OutputError, nearest_name
 from sakuga.video.partial import check_place
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # by FFmpeg's names
+ENCODERS = {
+    "h264": ("libx264", {"crf": "16", "preset": "medium"}),
+    "vp9": ("libvpx-vp9", {"crf": "18", "b": "0", "row-mt": "1", "cpu-used": "2"}),
+}
 PICTURES_OUT = (".png", ".jpg", ".jpeg")
+MATROSKA_BASE = Fraction(1, 1000)  # as FFmpeg writes it
 FINE_TICKS = 90_000  # a second
 PATTERN = re.compile(r"%0?\d*d")  # as other tools name numbered pictures
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
@@ -18,7 +17,7 @@ import numpy as np
 
 from sakuga.errors import OutputError
 from sakuga.video.clip import Clip, Frame
-from sakuga.video.outputs import CONTAINERS, PICTURES_OUT, check_output, container_options
+from sakuga.video.outputs import CONTAINERS, ENCODERS, MATROSKA_BASE, PICTURES_OUT, check_output, container_options
 from sakuga.video.partial import Appearing, appearing_whole, not_written, writing
 from sakuga.video.pictures import encode_picture
 from sakuga.video.sound import SoundCopy
@@ -31,12 +30,6 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
-
-ENCODERS = {
-    "h264": ("libx264", {"crf": "16", "preset": "medium"}),
-    "vp9": ("libvpx-vp9", {"crf": "18", "b": "0", "row-mt": "1", "cpu-used": "2"}),
-}
-MATROSKA_BASE = Fraction(1, 1000)  # as FFmpeg writes it
 
 
 class ClipWriter:
@@ -58,9 +51,7 @@ class ClipWriter:
         assert width > 0 and height > 0 and 0 <= start < like.frame_count
         check_output(path, overwrite=overwrite)
         if path.exists() and path.samefile(like.path):
-            raise OutputError(
-                "the output is the source itself", given=str(path), expected="another file", do="choose another name"
-            )
+            raise OutputError("the output is the source itself", given=str(path), do="choose another name")
         self.path, self.like, self.size, self.start = path, like, (width, height), start
         self.notes: tuple[str, ...] = ()
         self._overwrite, self._empty = overwrite, True
