@@ -7,12 +7,15 @@ decides nothing; it only holds what others tell it.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from sakuga.errors import OutputError
 
 SCHEMA = 1
 
@@ -78,10 +81,19 @@ class Report:
         }
 
     def save(self, path: Path) -> None:
-        """Write the JSON whole or not at all."""
-        partial = path.with_name(f".{path.name}.part")
-        partial.write_text(json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(path)
+        """Write the JSON whole or not at all. Raises OutputError."""
+        partial = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+        try:
+            partial.write_text(json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise OutputError(
+                "the report could not be written; the output itself is whole",
+                given=f"{path} ({error.strerror})",
+                expected="room and the right to write beside the output",
+                do="make room; render again with --overwrite if the report is needed",
+            ) from error
 
     def text(self) -> str:
         """The short text for a terminal."""

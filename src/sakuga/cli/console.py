@@ -42,7 +42,7 @@ def watched() -> Iterator[Progress]:
 
 @contextmanager
 def stopping(progress: Progress) -> Iterator[None]:
-    """Inside, the first Ctrl-C asks ``progress`` to stop and the second raises KeyboardInterrupt."""
+    """Inside, the first Ctrl-C (or SIGTERM) asks ``progress`` to stop and the second raises KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may listen to signals
         return
@@ -58,11 +58,12 @@ def stopping(progress: Progress) -> Iterator[None]:
         with suppress(OSError):
             os.write(2, b"\nstopping after this step; what is finished is kept; Ctrl-C again ends at once\n")
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    before = {number: signal.signal(number, on_interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,10 +56,11 @@ def run(options: argparse.Namespace) -> int:
     print("\nMade:")
     for path, what in made:
         print(f"  {path}  {what}")
+    command = sys.argv[0] if Path(sys.argv[0]).name == "sakuga" else "sakuga"
     print("\nTry next:")
-    print("  sakuga render YOUR.mp4 --lora celcomic:0.8 --lora ink:0.3 -o yours.mp4")
-    print("  sakuga render YOUR.jpg --lora ink -o yours.png")
-    print("  sakuga lora show YOUR.safetensors --base starter")
+    print(f"  {command} render YOUR.mp4 --lora celcomic -o yours.mp4")
+    print(f"  {command} render YOUR.jpg --lora ink -o yours.png")
+    print(f"  {command} lora show YOUR.safetensors --base starter")
     return 0
 
 

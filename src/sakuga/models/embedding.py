@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from sakuga.errors import FileProblem, UnknownFile
-from sakuga.models.bundle import Bundle, Leftover, Source
+from sakuga.models.bundle import Leftover, Source
 from sakuga.models.detect import recognise_keys
 from sakuga.models.keys import Keys
 from sakuga.tensors.file import TensorFile
@@ -59,7 +60,16 @@ def load_embedding(path: Path) -> Embedding:
     return Embedding(name=path.stem, vectors=vectors, source=source, aliases=token)
 
 
-def check_width(embedding: Embedding, base: Bundle) -> None:
+class Texted(Protocol):
+    """A base with a text encoder, loaded or in outline."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def text_width(self) -> int: ...
+
+
+def check_width(embedding: Embedding, base: Texted) -> None:
     """Raise FileProblem if the vectors are not as wide as the base's text encoder."""
     width = embedding.vectors.shape[1]
     if width != base.text_width:

@@ -91,7 +91,9 @@ def adapter_name(path: Path) -> str:
 
 def _no_file(path: Path) -> FileProblem:
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-    return FileProblem("no such file", given=str(path), nearest=nearest_name(path.name, beside), do="check the path")
+    near = nearest_name(path.name, beside)
+    expected = "a file or folder that is there, or a name in the library"
+    return FileProblem("no such file", given=str(path), expected=expected, nearest=near, do="check the path")
 
 
 def _weights(item: Path, role: str) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from sakuga.errors import FileProblem, JobError
 from sakuga.models.temporal import HEADS, POSITIONS, Shape, TemporalTransformer, sinusoids
+from sakuga.tensors.file import TensorFile
 
 MID = "mid_block.motion_modules.0"
 
@@ -126,14 +128,25 @@ class Join:
     @frames.setter
     def frames(self, count: int) -> None:
         """Raises ``JobError`` beyond what the module has positions for."""
-        if count > self._limit:
-            raise JobError(
-                "the window is longer than the motion module can see",
-                given=f"{count} frames at once",
-                expected=f"at most {self._limit}, the number of positions in its file",
-                do=f"set window to {self._limit} or less",
-            )
+        check_frames(count, self._limit)
         self._frames = count
+
+
+def check_frames(count: int, limit: int) -> None:
+    """Raise ``JobError`` if a window has more frames than a motion module has positions for."""
+    if count > limit:
+        raise JobError(
+            "the window is longer than the motion module can see",
+            given=f"{count} frames at once",
+            expected=f"at most {limit}, the number of positions in its file",
+            do=f"set window to {limit} or less",
+        )
+
+
+def positions_in(path: Path) -> int:
+    """How many frames the motion module in a file can see at once, from its header."""
+    with TensorFile.open(path) as file:
+        return min((file.shape(name)[1] for name in file.names if name.endswith(".pe")), default=POSITIONS)
 
 
 @contextmanager

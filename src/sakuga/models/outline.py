@@ -51,6 +51,16 @@ class Outline:
     marks: frozenset[str] = frozenset()
 
     @property
+    def text_width(self) -> int:
+        """Channels of the text encoder."""
+        return int(self.text_encoder.skeleton.config.hidden_size)
+
+    @property
+    def text_layers(self) -> int:
+        """Layers of the text encoder, which bound clip_skip."""
+        return int(self.text_encoder.skeleton.config.num_hidden_layers)
+
+    @property
     def parts(self) -> Mapping[str, nn.Module]:
         """What adapters may change, as skeletons without weights: names and shapes are real."""
         return {"unet": self.unet.skeleton, "text_encoder": self.text_encoder.skeleton}

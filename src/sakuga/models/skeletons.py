@@ -6,12 +6,15 @@ The one place that chooses their classes, from a closed table. The packages come
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
+
+from sakuga.errors import FileProblem
 
 UNet = Any  # UNet2DConditionModel
 Control = Any  # ControlNetModel
@@ -27,28 +30,43 @@ _UNET: Any = UNet2DConditionModel
 _CONTROL: Any = ControlNetModel
 
 
+@contextmanager
+def _empty(kind: str) -> Iterator[None]:
+    """Build on the meta device; a config that its class cannot be built from is the file's fault, not ours."""
+    try:
+        with torch.device("meta"):
+            yield
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise FileProblem(
+            f"no {kind} can be built from this config",
+            given=f"{type(error).__name__}: {str(error).strip()[:200]}",
+            expected="a config as diffusers or transformers writes it",
+            do="fetch config.json again",
+        ) from error
+
+
 def unet_skeleton(config: Mapping[str, Any]) -> UNet:
     """A ``UNet2DConditionModel``."""
-    with torch.device("meta"):
+    with _empty("UNet"):
         return _UNET.from_config(dict(config))
 
 
 def control_skeleton(config: Mapping[str, Any]) -> Control:
     """A ``ControlNetModel``."""
-    with torch.device("meta"):
+    with _empty("ControlNet"):
         return _CONTROL.from_config(dict(config))
 
 
 def vae_skeleton(kind: str, config: Mapping[str, Any]) -> Vae:
     """An autoencoder of the class ``kind``, one of ``VAES``."""
-    with torch.device("meta"):
+    with _empty("VAE"):
         return VAES[kind].from_config(dict(config))
 
 
 def text_skeleton(config: Mapping[str, Any]) -> TextEncoder:
     """A ``CLIPTextModel``. Its counter of positions, which is no weight, has its values."""
-    plain = CLIPTextConfig.from_dict(dict(config))
-    with torch.device("meta"):
+    with _empty("text encoder"):
+        plain = CLIPTextConfig.from_dict(dict(config))
         encoder: Any = CLIPTextModel(plain)
     inner = getattr(encoder, "text_model", encoder)  # transformers before 5.6 has one level more
     inner.embeddings.position_ids = torch.arange(plain.max_position_embeddings).expand((1, -1))

@@ -16,7 +16,9 @@ from sakuga.lora.survey import Survey
 from sakuga.lora.targets import shapes_of
 from sakuga.models.detect import recognise
 from sakuga.models.device import resolve
+from sakuga.models.embedding import check_width, load_embedding
 from sakuga.models.library import STARTER, Library, adapter_name
+from sakuga.models.motion import check_frames, positions_in
 from sakuga.models.outline import Outline, outline
 from sakuga.render.annotators import find_annotator
 from sakuga.render.plan import ControlPlan, Plan, SourcePlan, StagePlan
@@ -130,6 +132,7 @@ class _Examiner:
         settings = self.attempt(place, lambda: settle(stage, defaults, number))
         if settings is None:
             return None
+        self.attempt(f"{place}.clip_skip", lambda: self.clip_skip(settings))
         self.report.notes.extend(note for note in settings.notes if note not in self.report.notes)
         self.report.stages.append(settings.told())
         adapters = self.each(f"{place}.adapters", settings.adapters, lambda use: self.adapter(use, number))
@@ -141,7 +144,7 @@ class _Examiner:
             adapters=adapters,
             controls=controls,
             embeddings=embeddings,
-            motion=self.optional(f"{place}.motion", settings.motion, "motion"),
+            motion=self.motion(place, settings),
             vae=self.optional(f"{place}.vae", settings.vae, "vae"),
         )
 
@@ -162,8 +165,30 @@ class _Examiner:
             )
         return path
 
+    def clip_skip(self, settings: Settings) -> None:
+        """Refuse what the text encoder has no layers for."""
+        layers = self._outline.text_layers
+        if settings.clip_skip > layers:
+            raise JobError(
+                "clip_skip is beyond the layers of the text encoder",
+                given=str(settings.clip_skip),
+                expected=f"1 to {layers}, because base is {self._outline.name!r}",
+                do="lower clip_skip",
+            )
+
+    def motion(self, place: str, settings: Settings) -> Path | None:
+        """The motion module, which has to have positions for a whole window."""
+        path = self.optional(f"{place}.motion", settings.motion, "motion")
+        if path is not None and path.is_file():
+            limit = positions_in(path)
+            self.attempt(f"{place}.window", lambda: check_frames(settings.window, limit))
+        return path
+
     def embedding(self, ref: str) -> Path:
-        return self.part(ref, "embedding")
+        """The path of a textual inversion whose vectors are as wide as the base's text encoder."""
+        path = self.part(ref, "embedding")
+        check_width(load_embedding(path), self._outline)
+        return path
 
     def mentioned(self, settings: Settings, place: str, known: tuple[Path, ...]) -> tuple[Path, ...]:
         """Textual inversions that were not given, but that the prompts call by a name in the library."""

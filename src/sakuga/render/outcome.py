@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sakuga import __version__
+from sakuga.errors import OutputError, OutputExists
 from sakuga.render.plan import Plan
 from sakuga.report import Report
 from sakuga.spec.job import Job
@@ -57,6 +58,47 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def check_free(plan: Plan, known: dict[str, Any] | None) -> None:
+    """Raise before any work if the output or its report would take the place of something that is not to be replaced.
+
+    ``known`` is the report of a finished output (``finished``), which may turn out to be the result of this very Job.
+    """
+    output, report = plan.output, report_path(plan.output)
+    used = [plan.base, *(path for stage in plan.stages for path in stage.files)]
+    if output.exists() and any(path.exists() and output.samefile(path) for path in used):
+        raise OutputError(
+            "the output is one of the files that the job reads",
+            given=str(output),
+            expected="another name",
+            do="choose another output",
+        )
+    if report.is_dir():
+        raise OutputError(
+            "the report has no place", given=f"{report} is a folder", expected="a free name", do="choose another output"
+        )
+    if plan.job.overwrite or known:
+        return
+    if output.exists():
+        raise not_ours(output).at("output")
+    if report.exists():
+        raise OutputExists(
+            "a file stands where the report would go",
+            given=str(report),
+            expected="a free name for the report beside the output",
+            do="choose another output, or say --overwrite",
+        )
+
+
+def not_ours(output: Path) -> OutputExists:
+    """The error for an output that is there and is not the finished result of the Job."""
+    return OutputExists(
+        "the output is there already, and it is not the finished result of this job",
+        given=str(output),
+        expected="a name that is free, or the result of the very same job",
+        do="choose another output, or say --overwrite",
+    )
+
+
 def finished(plan: Plan) -> dict[str, Any] | None:
     """The report of an output that is there and whole, or None."""
     path = report_path(plan.output)
@@ -66,5 +108,6 @@ def finished(plan: Plan) -> dict[str, Any] | None:
         known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None  # a report that cannot be read proves nothing; the output then counts as somebody else's
-    whole = isinstance(known, dict) and known.get("output_sha256") == sha256_of(plan.output)
-    return known if whole else None
+    if not isinstance(known, dict) or known.get("status") != "rendered":
+        return None  # what a stop has kept is a part
+    return known if known.get("output_sha256") == sha256_of(plan.output) else None

@@ -32,6 +32,12 @@ class StagePlan:
     motion: Path | None
     vae: Path | None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file and folder that it reads."""
+        more = (path for path in (self.motion, self.vae) if path is not None)
+        return (*self.adapters, *(control.path for control in self.controls), *self.embeddings, *more)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourcePlan:

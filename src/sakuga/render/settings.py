@@ -105,9 +105,32 @@ def settle(stage: Stage, defaults: Defaults, number: int = 0) -> Settings:
         Note(what=f"{path}.prompt", reason=f"{tag} is no tag that is known here; the model reads it as words")
         for tag in tags_left(prompt + " " + stage.negative_prompt)
     ]
+    notes += _silent(settings, path)
     if decided:
         notes.append(Note(what=path, reason=f"left open, so the base's own: {', '.join(decided)}"))
     return replace(settings, notes=tuple(notes))
+
+
+def _silent(settings: Settings, path: str) -> list[Note]:
+    """What was given and cannot have an effect, each with the reason."""
+    found = []
+    for index, use in enumerate(settings.adapters):
+        one = settings.steps == 1 and isinstance(use.weight, Curve)
+        place = f"{path}.adapters.{index}"
+        if one:
+            found.append(
+                Note(what=place, reason=f"a curve over a single step stays at its start, {at(use.weight, 0, 1):g}")
+            )
+        elif use.weight == 0 and use.text_encoder_weight in (0, None):
+            found.append(Note(what=place, reason="its weight is 0, so it has no effect"))
+        if any(other.file == use.file for other in settings.adapters[:index]):
+            found.append(Note(what=place, reason=f"{use.file} is there more than once; the weights add up"))
+    for index, control in enumerate(settings.controls):
+        if control.scale == 0:
+            found.append(Note(what=f"{path}.controls.{index}", reason="its scale is 0, so it has no effect"))
+    if settings.negative_prompt and settings.guidance == 1:
+        found.append(Note(what=f"{path}.negative_prompt", reason="guidance is 1, so it has no effect"))
+    return found
 
 
 def at(weight: Weight, step: int, steps: int, frame: int = 0, frames: int = 1) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sakuga.errors import FileProblem
 from sakuga.lora.stack import Applied, Stack, StackWeight
 from sakuga.models.bundle import Bundle
 from sakuga.models.codec import Codec
@@ -125,6 +126,13 @@ def render_span(
     x = latents.start(clean, noise("start"), levels[0])
     with _denoiser(stage, texts, controls, len(pictures), progress) as denoise:
         x = settings.sampler.sample(denoise, x, levels, hooks)
+    if not bool(x.isfinite().all()):
+        raise FileProblem(
+            "the model gave numbers that are none, so there is no picture",
+            given=f"NaN or infinity after {count} steps, from frame {shot.frames.start} on",
+            expected="finite numbers",
+            do="look for a broken base, ControlNet or adapter, or for weights that are far too large",
+        )
     for frame in latents.decode(stage.codec, x):
         yield _cut(frame, shot.fit)
 

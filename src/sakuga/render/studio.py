@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sakuga import __version__
-from sakuga.errors import OutputExists
 from sakuga.models.library import Library
 from sakuga.progress import Progress
 from sakuga.render.check import examine
 from sakuga.render.memory import peak_bytes
-from sakuga.render.outcome import content_key, finished, report_path, sha256_of
+from sakuga.render.outcome import check_free, content_key, finished, not_ours, report_path, sha256_of
 from sakuga.render.parts import PartsKeeper
 from sakuga.render.run import Run
 from sakuga.report import Report
@@ -49,7 +48,8 @@ class Studio:
         """What ``render`` would use and do, from headers alone. Raises what is wrong, all of it together."""
         report = self._new_report(job)
         with report.timed("check"):
-            examine(job, self._library(job), report)
+            plan = examine(job, self._library(job), report)
+            check_free(plan, finished(plan))
         return report
 
     def render(self, job: Job, *, progress: Progress | None = None) -> Report:
@@ -62,6 +62,7 @@ class Studio:
         with report.timed("check"):
             plan = examine(job, self._library(job), report)
             known = finished(plan)
+            check_free(plan, known)
         progress = progress or Progress()
         self._keeper.begin()
         with report.timed("load"):
@@ -75,13 +76,8 @@ class Studio:
             report.status, report.output_sha256 = "there already", known["output_sha256"]
             report.output = str(plan.output)
             return report
-        if plan.output.exists() and not job.overwrite:
-            raise OutputExists(
-                "the output is there already, and it is not the finished result of this job",
-                given=str(plan.output),
-                expected="a name that is free, or the result of the very same job",
-                do="choose another output, or say --overwrite",
-            ).at("output")
+        if known and not job.overwrite:
+            raise not_ours(plan.output).at("output")
         with open_clip(plan.source.path) as clip:
             Run(plan, stages, clip, report, progress).write()
         report.status, report.output = "rendered", str(plan.output)

@@ -114,21 +114,37 @@ class TensorFile:
 
 def _container(path: Path) -> tuple[Kind, bool]:
     """The kind of container by its first bytes, and whether a pickle is in a zip."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FileProblem(
+            f"{path.name} is not an ordinary file", given=str(path), expected="a file of tensors", do="name a file"
+        )
     try:
         with path.open("rb") as stream:
             first = stream.read(64)
     except FileNotFoundError:
         beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         near = nearest_name(path.name, beside)
-        raise FileProblem("no such file", given=str(path), nearest=near, do="check the path") from None
+        raise FileProblem(
+            "no such file", given=str(path), expected="a file of tensors", nearest=near, do="check the path"
+        ) from None
     except IsADirectoryError:
         raise FileProblem(
-            "a folder was given where a file of tensors is needed", given=str(path), do="name a file inside it"
+            "a folder was given where a file of tensors is needed",
+            given=str(path),
+            expected="a .safetensors, .ckpt, .pth, .pt or .bin file",
+            do="name a file inside it",
         ) from None
     except OSError as error:
-        raise FileProblem("the file cannot be opened", given=f"{path}: {error.strerror}") from None
+        raise FileProblem(
+            "the file cannot be opened",
+            given=f"{path}: {error.strerror}",
+            expected="a file that may be read",
+            do="see its rights",
+        ) from None
     if not first:
-        raise UnreadableFile(f"{path.name} is empty", given="0 bytes", do="fetch or copy the file again")
+        raise UnreadableFile(
+            f"{path.name} is empty", given="0 bytes", expected="a file of tensors", do="fetch or copy the file again"
+        )
     if first.startswith(b"PK\x03\x04"):
         return "pickle", True
     if first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and not _is_header(first):

@@ -62,10 +62,18 @@ def check_place(final: Path, *, overwrite: bool) -> None:
     folder = final.parent
     if not folder.is_dir():
         raise OutputError(
-            f"there is no folder {folder}", given=str(final), do=f"make it first (mkdir -p {folder}), or choose another"
+            f"there is no folder {folder}",
+            given=str(final),
+            expected="a name in a folder that is there",
+            do=f"make it first (mkdir -p {folder}), or choose another",
         )
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"the folder {folder} cannot be written to", given=str(final), do="choose another folder")
+        raise OutputError(
+            f"the folder {folder} cannot be written to",
+            given=str(final),
+            expected="a folder with the right to write",
+            do="choose another folder",
+        )
     if not final.exists() and not final.is_symlink():
         return
     if final.is_dir():
