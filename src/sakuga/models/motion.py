@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sakuga.errors import FileProblem, JobError
+from sakuga.errors import FileProblem
+from sakuga.models.frame_limit import check_frames
 from sakuga.models.temporal import HEADS, POSITIONS, Shape, TemporalTransformer, sinusoids
-from sakuga.tensors.file import TensorFile
 
 MID = "mid_block.motion_modules.0"
 
@@ -130,23 +129,6 @@ class Join:
         """Raises ``JobError`` beyond what the module has positions for."""
         check_frames(count, self._limit)
         self._frames = count
-
-
-def check_frames(count: int, limit: int) -> None:
-    """Raise ``JobError`` if a window has more frames than a motion module has positions for."""
-    if count > limit:
-        raise JobError(
-            "the window is longer than the motion module can see",
-            given=f"{count} frames at once",
-            expected=f"at most {limit}, the number of positions in its file",
-            do=f"set window to {limit} or less",
-        )
-
-
-def positions_in(path: Path) -> int:
-    """How many frames the motion module in a file can see at once, from its header."""
-    with TensorFile.open(path) as file:
-        return min((file.shape(name)[1] for name in file.names if name.endswith(".pe")), default=POSITIONS)
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from sakuga.lora.targets import shapes_of
 from sakuga.models.detect import recognise
 from sakuga.models.device import resolve
 from sakuga.models.embedding import check_width, load_embedding
+from sakuga.models.frame_limit import check_frames, positions_in
 from sakuga.models.library import STARTER, Library, adapter_name
-from sakuga.models.motion import check_frames, positions_in
 from sakuga.models.outline import Outline, outline
 from sakuga.render.annotators import find_annotator
 from sakuga.render.plan import ControlPlan, Plan, SourcePlan, StagePlan
