@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderDC
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -58,22 +59,35 @@ def attach(model: base.Model) -> dict[str, Branch]:
 
 def attach_file(model: base.Model, path: Path) -> dict[str, Branch]:
     """Put the LoRA of a file, as ``save`` wrote it, to work at scale 1."""
-    tensors, branches = load_file(path), attach(model)
-    with torch.no_grad():
-        for name, branch in branches.items():
-            branch.down.weight.copy_(tensors[f"{name}.lora_down.weight"])
-            branch.up.weight.copy_(tensors[f"{name}.lora_up.weight"])
+    branches = attach(model)
+    fill(branches, path)
     return branches
 
 
-def fit(model: base.Model, draw: Sampler, plan: Plan) -> dict[str, Branch]:
-    """Train one LoRA on the look that ``draw`` puts in place of the photograph."""
+@torch.no_grad()
+def fill(branches: dict[str, Branch], path: Path) -> None:
+    """Take the factors of a file that ``save`` wrote."""
+    tensors = load_file(path)
+    for name, branch in branches.items():
+        branch.down.weight.copy_(tensors[f"{name}.lora_down.weight"])
+        branch.up.weight.copy_(tensors[f"{name}.lora_up.weight"])
+
+
+def fit(
+    model: base.Model, draw: Sampler, plan: Plan, start: Path | None = None, vae: AutoencoderDC | None = None
+) -> dict[str, Branch]:
+    """Train one LoRA on the look that ``draw`` puts in place of the photograph; from ``start``, if that is given.
+
+    ``vae``: judge the decoded picture too (``base.fit``).
+    """
     torch.manual_seed(3)
     for part in model.parts().values():
         part.requires_grad_(False)
     branches = attach(model)
+    if start:
+        fill(branches, start)
     parameters = [p for branch in branches.values() for p in branch.parameters()]
-    base.fit(model, draw, plan, parameters)
+    base.fit(model, draw, plan, parameters, vae)
     return branches
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderDC, ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
+import codec
 import nets
 from codec import CHANNELS
 from loop import Plan, train
@@ -22,6 +23,7 @@ from pairs import Batch, Sampler
 SHARES = {"photo": 0.36, "paint": 0.38, "line": 0.26}
 TIMESTEPS = (999, 749, 499, 249)
 LAST_STEP_SHARE = 0.78
+PIXEL_WEIGHT = 2.0
 # Near to what one unit of latent variance costs in pixels (measured, square root, mean 1): fine detail is seen less.
 CHANNEL_WEIGHTS = (2.8, 1.3, 0.85, 0.8, 0.7, 0.55, 0.52, 0.48)
 
@@ -98,8 +100,18 @@ def fit_embeddings(model: Model, draw: Sampler, folder: Path, samples: int) -> N
     model.lineart.controlnet_cond_embedding.load_state_dict(net.state_dict())
 
 
-def fit(model: Model, draw: Sampler, plan: Plan, parameters: list[Tensor] | None = None) -> None:
-    """Train everything (or only ``parameters``) on v with an L1 loss, weighted by what each channel shows."""
+def fit(
+    model: Model,
+    draw: Sampler,
+    plan: Plan,
+    parameters: list[Tensor] | None = None,
+    vae: AutoencoderDC | None = None,
+) -> None:
+    """Train everything (or only ``parameters``) on v with an L1 loss, weighted by what each channel shows.
+
+    With ``vae`` the picture that v stands for is decoded too and judged by its pixels: what makes a grid in flat areas
+    is small in latents and plain to the eye.
+    """
     for part in model.parts().values():
         part.to(memory_format=torch.channels_last)
         part.train()
@@ -112,10 +124,27 @@ def fit(model: Model, draw: Sampler, plan: Plan, parameters: list[Tensor] | None
         t, x, v = noised(batch.target, alphas, generator)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             got = model(x, t, batch)
-        return ((got.float() - v).abs() * weights).mean()
+        loss = ((got.float() - v).abs() * weights).mean()
+        return loss if vae is None else loss + PIXEL_WEIGHT * codec.picture_loss(vae, clean(got, x, t, alphas), batch)
 
     # The text encoder starts from nothing, and what it says is one small voice among 77: it learns faster.
     train(plan, model.parts(), loss_of, parameters, {"text": 6.0} if parameters is None else None)
+
+
+def clean(v: Tensor, x: Tensor, t: Tensor, alphas: Tensor) -> Tensor:
+    """The latents that ``v`` predicts under ``x``: sqrt(a) x - sqrt(1 - a) v (Salimans and Ho 2022)."""
+    a = alphas[t].view(-1, 1, 1, 1)
+    return a.sqrt() * x - (1 - a).sqrt() * v.float()
+
+
+@torch.no_grad()
+def one_step(model: Model, batch: Batch) -> Tensor:
+    """The latents that one step from an empty latent gives, as the bundle's defaults render."""
+    x = torch.zeros_like(batch.target)
+    t = torch.full((len(x),), TIMESTEPS[0])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        v = model(x, t, batch)
+    return clean(v, x, t, scheduler().alphas_cumprod)
 
 
 def noised(target: Tensor, alphas: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Makes the starter bundle again from packages: data, codec, base and controls, adapters, motion, export.
+"""Makes the starter bundle again from packages: data, codec, base and controls, adapters, finish, motion, export.
 
 Run it from a checkout with the development set-up: ``python starter/build.py --work build/starter``. Every stage saves,
 resumes after a kill and can be named alone; more samples continue a stage that is done. Seeds and inputs are fixed, but
@@ -8,6 +8,7 @@ sums on several threads are not, so two runs give two bundles that look alike. N
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -84,6 +85,39 @@ def make_adapters(work: Path, _target: Path) -> None:
     adapters.save_word(adapters.fit_word(load_base(work), draw, plan), work / "embeddings" / f"{WORD}.safetensors")
 
 
+def make_finish(work: Path, _target: Path) -> None:
+    """Go on with ``celcomic`` by its decoded picture, and teach the decoder what the model's own latents look like."""
+    name, look = "celcomic", LORAS["celcomic"]
+    loaded = pairs.load(work / "pictures", work, LOOKS, pixels=("photo", look))
+    file = work / "loras" / f"{name}.safetensors"
+    draw = pairs.Sampler(loaded, {"photo": 1.0}, seed=32, style=look, captions=("photo", "paint", "line"))
+    plan = Plan(name=f"pixels-{name}", folder=work, samples=10_400, batch=8, rate=1e-3)
+    shown = codec.load(work).to(memory_format=torch.channels_last)
+    branches = adapters.fit(load_base(work), draw, plan, start=file, vae=shown)
+    adapters.save(branches, file, export.LORA_METADATA | {"ss_output_name": name})
+
+    model = load_base(work)
+    branches = adapters.attach_file(model, file)
+    for part in model.parts().values():
+        part.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+    draws = [
+        pairs.Sampler(loaded, {"photo": 1.0}, seed=seed, style=style, captions=("photo", "paint", "line"))
+        for seed, style in ((51, None), (52, look), (53, look))
+    ]
+    turns = itertools.cycle(range(len(draws)))
+
+    def draw_any(count: int) -> pairs.Batch:
+        turn = next(turns)
+        for branch in branches.values():
+            branch.scale = float(turn > 0)
+        return draws[turn](count)
+
+    vae = codec.load(work)
+    plan = Plan(name="settle", folder=work, samples=15_600, batch=8, rate=1.5e-4)
+    codec.settle(vae, draw_any, lambda batch: base.one_step(model, batch), plan)
+    codec.save(vae, work)
+
+
 def make_motion(work: Path, _target: Path) -> None:
     """Train the motion module inside the base, with ``celcomic`` at work."""
     model = load_base(work)
@@ -116,6 +150,7 @@ STAGES: dict[str, Callable[[Path, Path], None]] = {
     "codec": make_codec,
     "base": make_base,
     "adapters": make_adapters,
+    "finish": make_finish,
     "motion": make_motion,
     "export": make_export,
 }

@@ -6,7 +6,9 @@ below lays that path and trains from there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +17,9 @@ from diffusers import AutoencoderDC
 from torch import Tensor
 
 from loop import Plan, train
+
+if TYPE_CHECKING:
+    from pairs import Batch, Sampler
 
 CHANNELS = 8
 FACTOR = 4
@@ -122,12 +127,48 @@ def fit(folder: Path, pictures: list[np.ndarray], samples: int) -> AutoencoderDC
             z = vae.encode(x).latent.float()
             y = vae.decode(z + 0.04 * torch.randn_like(z)).sample.float()
         spread = (z.var(dim=(0, 2, 3)).log() ** 2).mean() + z.mean(dim=(0, 2, 3)).square().mean()
-        edges = (y.diff(dim=2) - x.diff(dim=2)).abs().mean() + (y.diff(dim=3) - x.diff(dim=3)).abs().mean()
-        return F.l1_loss(y, x) + 2 * F.mse_loss(y, x) + 0.5 * edges + 0.01 * spread
+        return pixel_loss(y, x) + 0.01 * spread
 
     train(Plan(name="codec", folder=folder, samples=samples, batch=8, rate=1.5e-4), {"vae": vae}, loss_of)
-    vae.to(memory_format=torch.contiguous_format).save_pretrained(folder / "vae")
+    save(vae, folder)
     return vae
+
+
+def save(vae: AutoencoderDC, folder: Path) -> None:
+    """Write it to ``folder / "vae"``."""
+    vae.to(memory_format=torch.contiguous_format).save_pretrained(folder / "vae")
+
+
+def pixel_loss(got: Tensor, wanted: Tensor) -> Tensor:
+    """How far two pictures in -1..1 are apart: L1, twice the square, half the L1 of the steps between neighbours."""
+    edges = sum((got.diff(dim=d) - wanted.diff(dim=d)).abs().mean() for d in (2, 3))
+    return F.l1_loss(got, wanted) + 2 * F.mse_loss(got, wanted) + 0.5 * edges
+
+
+def picture_loss(vae: AutoencoderDC, latents: Tensor, batch: Batch) -> Tensor:
+    """``pixel_loss`` of decoded latents against the picture of the batch."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        picture = vae.decode(latents.contiguous(memory_format=torch.channels_last)).sample
+    return pixel_loss(picture.float(), batch.pixels)
+
+
+def settle(vae: AutoencoderDC, draw: Sampler, predict: Callable[[Batch], Tensor], plan: Plan) -> None:
+    """Train the decoder alone on latents as the model gives them, half of each batch on the codec's own.
+
+    Predicted latents miss the codec's by a pattern that repeats every 4 pixels; the decoder learns not to show it.
+    """
+    vae.decoder.requires_grad_(True)
+    vae.to(memory_format=torch.channels_last)
+
+    def loss_of(count: int) -> Tensor:
+        batch = draw(count)
+        own = torch.arange(count) < count // 2
+        with torch.no_grad():
+            z = torch.where(own.view(-1, 1, 1, 1), batch.target + 0.04 * torch.randn_like(batch.target), predict(batch))
+        return picture_loss(vae, z, batch)
+
+    train(plan, {"decoder": vae.decoder}, loss_of)
+    vae.requires_grad_(False)
 
 
 def load(folder: Path) -> AutoencoderDC:

@@ -29,16 +29,20 @@ CAPTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One picture: latents by look (fp16), its RGB pixels and its lines (uint8)."""
+    """One picture: latents by look (fp16), its RGB pixels and its lines (uint8), and the looks kept as pixels too."""
 
     name: str
     latents: dict[str, Tensor]
     photo: np.ndarray
     lines: np.ndarray
+    drawn: dict[str, np.ndarray]
 
 
-def load(folder: Path, vae_folder: Path, looks: tuple[str, ...]) -> list[Pair]:
-    """Encode every drawn picture once; half of them mirrored, by a coin thrown with a fixed seed."""
+def load(folder: Path, vae_folder: Path, looks: tuple[str, ...], pixels: tuple[str, ...] = ()) -> list[Pair]:
+    """Encode every drawn picture once; half of them mirrored, by a coin thrown with a fixed seed.
+
+    The looks in ``pixels`` are kept in memory as pictures too.
+    """
     cache = folder.parent / f"{folder.name}.latents.pt"
     known = torch.load(cache, weights_only=True) if cache.exists() else {}
     vae = codec.load(vae_folder).to(memory_format=torch.channels_last)
@@ -47,7 +51,7 @@ def load(folder: Path, vae_folder: Path, looks: tuple[str, ...]) -> list[Pair]:
     for path in sorted(folder.glob("*.npz")):
         mirrored = random.random() < 0.5
         drawn = np.load(path)
-        pictures = {look: drawn["line" if look == "line" else look] for look in (*looks, "photo", "line")}
+        pictures = {look: drawn[look] for look in (*looks, "photo", "line")}
         if mirrored:
             pictures = {look: np.ascontiguousarray(p[:, ::-1]) for look, p in pictures.items()}
         latents = known.setdefault(path.stem, {})
@@ -56,7 +60,13 @@ def load(folder: Path, vae_folder: Path, looks: tuple[str, ...]) -> list[Pair]:
                 fresh = True
                 latents[look] = codec.latents_of(vae, 255 - pictures["line"] if look == "line" else pictures[look])
         pairs.append(
-            Pair(name=path.stem, latents=latents, photo=pictures["photo"], lines=pictures["line"][..., 0].copy())
+            Pair(
+                name=path.stem,
+                latents=latents,
+                photo=pictures["photo"],
+                lines=pictures["line"][..., 0].copy(),
+                drawn={look: pictures[look] for look in pixels},
+            )
         )
     if fresh:
         torch.save(known, cache)
@@ -65,9 +75,13 @@ def load(folder: Path, vae_folder: Path, looks: tuple[str, ...]) -> list[Pair]:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What one step sees: target latents [B,8,32,32], conditions [B,3,128,128] in 0..1, token ids [B,77]."""
+    """What one step sees: target latents [B,8,32,32], conditions [B,3,128,128] in 0..1, token ids [B,77].
+
+    ``pixels`` [B,3,128,128] in -1..1 is the target as a picture, where the looks were loaded so.
+    """
 
     target: Tensor
+    pixels: Tensor | None
     tile: Tensor
     lines: Tensor
     tokens: Tensor
@@ -92,7 +106,7 @@ class Sampler:
 
     def __call__(self, count: int) -> Batch:
         drawn = [self._one(self.looks[i]) for i in self.random.choice(len(self.looks), count, p=self.shares)]
-        target, tile, lines, captions = zip(*drawn, strict=True)
+        target, tile, lines, captions, pixels = zip(*drawn, strict=True)
         tokens = self.tokenizer(
             list(captions), padding="max_length", max_length=77, truncation=True, return_tensors="pt"
         )
@@ -101,23 +115,32 @@ class Sampler:
         cl = torch.channels_last
         return Batch(
             target=torch.stack(target).float().contiguous(memory_format=cl),
+            pixels=None if pixels[0] is None else as_pixels(np.stack(pixels)),
             tile=stack.contiguous(memory_format=cl),
             lines=white.contiguous(memory_format=cl),
             tokens=tokens.input_ids,
         )
 
-    def _one(self, look: str) -> tuple[Tensor, np.ndarray, np.ndarray, str]:
+    def _one(self, look: str) -> tuple[Tensor, np.ndarray, np.ndarray, str, np.ndarray | None]:
         pair = self.pairs[self.random.integers(len(self.pairs))]
-        z = pair.latents[self.style if self.style and look == "photo" else look]
+        shown = self.style if self.style and look == "photo" else look
+        z = pair.latents[shown]
         y, x = self.random.integers(0, z.shape[1] - CROP + 1), self.random.integers(0, z.shape[2] - CROP + 1)
         area = np.s_[y * 4 : (y + CROP) * 4, x * 4 : (x + CROP) * 4]
-        return z[:, y : y + CROP, x : x + CROP], pair.photo[area], pair.lines[area], self.caption(look)
+        pixels = pair.drawn[shown][area] if shown in pair.drawn else None
+        return z[:, y : y + CROP, x : x + CROP], pair.photo[area], pair.lines[area], self.caption(look), pixels
 
     def caption(self, look: str) -> str:
         if self.captions:
             look = self.captions[0 if self.random.random() < 0.8 else self.random.integers(1, len(self.captions))]
         forms = CAPTIONS[look]
         return forms[self.random.integers(len(forms))].format(*self.random.choice(WORDS, 3))
+
+
+def as_pixels(pictures: np.ndarray) -> Tensor:
+    """RGB uint8 [B,H,W,3] as the codec takes them: [B,3,H,W] in -1..1."""
+    planes = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return planes.contiguous(memory_format=torch.channels_last)
 
 
 def clip_tokenizer() -> CLIPTokenizer:
