@@ -24,6 +24,8 @@ from typing import Self
 class SakugaError(Exception):
     """An error with advice. ``title`` is one sentence; the four fields are optional but never empty strings.
 
+    Each is one line, whatever a file's name or a key brings along.
+
     >>> str(SakugaError("no such file", given="clp.mp4", nearest="clip.mp4"))
     'no such file\\n  given     clp.mp4\\n  nearest   clip.mp4'
     """
@@ -48,11 +50,9 @@ class SakugaError(Exception):
 
     def __str__(self) -> str:
         lines = [f"{self.place}: {self.title}" if self.place else self.title]
-        for label in ("given", "expected", "nearest", "do"):
-            value = getattr(self, label)
-            if value:
-                lines.append(f"  {label:<10}" + value.replace("\n", "\n" + " " * 12))
-        return "\n".join(lines)
+        labels = ("given", "expected", "nearest", "do")
+        lines += [f"  {label:<10}{value}" for label in labels if (value := getattr(self, label))]
+        return "\n".join(map(_one_line, lines))
 
     def told(self) -> str:
         """The text for a terminal: the kind of error, then the four lines."""
@@ -119,6 +119,20 @@ def raise_all(findings: Sequence[SakugaError]) -> None:
         raise findings[0]
     if findings:
         raise Several(findings)
+
+
+def _one_line(text: str) -> str:
+    """``text`` with every character that is no print (a line break or an escape in a file's name) as its escape."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def counted(count: int, noun: str) -> str:
+    """How many of what.
+
+    >>> counted(1, "frame"), counted(2, "frame")
+    ('1 frame', '2 frames')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def nearest_name(given: str, known: Iterable[str]) -> str | None:

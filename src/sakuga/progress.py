@@ -30,10 +30,12 @@ class Progress:
     """Tells ``listener`` of every unit, and carries the wish to stop.
 
     Engines call ``begin`` and ``advance``; between steps they call ``check`` (``advance`` does it too), which raises
-    ``Stopped`` once ``stop`` was called, from a signal handler or another thread.
+    ``Stopped`` once ``stop`` was called, from a signal handler or another thread. ``about`` stands before the name of
+    each task, for those who show more than one run.
     """
 
     listener: Listener | None = None
+    about: str = ""
     _task: str = ""
     _done: int = 0
     _total: int = 0
@@ -42,7 +44,7 @@ class Progress:
 
     def begin(self, task: str, total: int) -> None:
         """A new task of ``total`` units starts."""
-        self._task, self._done, self._total, self._started = task, 0, total, time.monotonic()
+        self._task, self._done, self._total, self._started = f"{self.about}{task}", 0, total, time.monotonic()
         self._tell()
 
     def advance(self, units: int = 1) -> None:

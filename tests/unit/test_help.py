@@ -31,3 +31,10 @@ def test_the_page_has_every_command() -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda file: file.name)
 def test_an_example_is_a_job(file: Path) -> None:
     assert load_job(file).stages
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda file: file.name)
+def test_an_example_leaves_nothing_that_git_would_see(file: Path) -> None:
+    output = load_job(file).output
+    assert output is not None and output.parts[0] == "out"
+    assert "/out/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()

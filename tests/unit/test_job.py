@@ -32,7 +32,7 @@ def test_the_defaults_are_the_contract() -> None:
     (stage,) = job.stages
     assert (stage.adapters, stage.controls, stage.motion, stage.strength) == ((), None, "auto", 1)
     assert (stage.steps, stage.guidance, stage.sampler, stage.noise, stage.vae) == (None,) * 5
-    assert (stage.window, stage.stride, stage.clip_skip) == (16, 8, 1)
+    assert (stage.window, stage.stride, stage.clip_skip) == (16, None, 1)
 
 
 def test_a_job_is_frozen_and_hashable() -> None:
@@ -130,7 +130,7 @@ def test_a_control_is_not_balanced_and_ends_after_it_starts() -> None:
         ({"stages": [{"sampler": ""}]}, "stages.0.sampler"),
         ({"stages": [{"prompt": 5}]}, "stages.0.prompt"),
         ({"stages": [{"prompt": "a\0b"}]}, "stages.0.prompt"),
-        ({"stages": [{"prompt": "x" * 10_001}]}, "stages.0.prompt: too long"),
+        ({"stages": [{"prompt": "x" * 10_001}]}, "stages.0.prompt: a prompt is too long"),
         ({"stages": [{"prompt": "<lora:ink:50>"}]}, "50 is too strong"),
         ({"stages": [{"negative_prompt": "(a:99)"}]}, "stresses a word too strongly"),
         ({"stages": [{"adapters": "ink"}]}, "stages.0.adapters"),

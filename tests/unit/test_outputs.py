@@ -41,6 +41,9 @@ def left_behind(folder: Path, *expected: str) -> bool:
         ("%d", "folder", None),
         ("nowhere/a.mp4", "no folder", None),
         ("folder.mp4", "is a folder", None),
+        (".mp4", "no name of its own", "toon.mp4"),
+        (".frames", "no name of its own", None),
+        ("-", "no name of its own", None),
     ],
 )
 def test_a_name_that_cannot_be_written_is_refused_with_advice(

@@ -137,6 +137,16 @@ def test_the_report_is_what_programs_may_count_on(studio: Studio, job: Job, sour
     assert not any(path.name.startswith(".") for path in job.output.parent.iterdir())
 
 
+def test_a_seed_without_noise_is_named(studio: Studio, sources: Mapping[str, Path], tmp_path: Path) -> None:
+    def named(noise: str, **seed: int) -> bool:
+        stage = STAGE | {"noise": noise}
+        job = Job(source=sources["picture"], stages=[stage], output=tmp_path / "toon.png", **seed)
+        return any(note.what == "seed" and "no effect" in note.reason for note in studio.check(job).notes)
+
+    assert named("zero", seed=3)
+    assert not named("zero") and not named("frame", seed=3)
+
+
 def test_a_check_says_what_a_render_would_use(studio: Studio, job: Job) -> None:
     assert job.output is not None
     checked, rendered = studio.check(job), studio.render(job)

@@ -94,6 +94,9 @@ CASES: dict[str, tuple[list[str], type[SakugaError], str]] = {
     "frames that are not there": (["{clip}", "--frames", "7:9"], JobError, "does not have these frames"),
     "a device that is not there": (["{clip}", "--device", "cuda:77"], SakugaError, "cuda:77"),
     "a folder that is not there": (["{clip}", "-o", "{out}/no/toon.png"], OutputError, "there is no folder"),
+    "an output that is an ending alone": (["{clip}", "-o", "{out}/.mp4"], OutputError, "toon.mp4"),
+    "an output that is a dash": (["{clip}", "-o", "-"], OutputError, "folder of PNGs"),
+    "models that are not there": (["{clip}", "--models", "{bad}/nowhere"], FileProblem, "(--models "),
     "an output of no kind": (["{clip}", "-o", "{out}/toon.avi"], OutputError, ".mp4"),
 }
 

@@ -114,8 +114,11 @@ def test_again_nothing_is_rendered_and_no_result_is_touched(out: Path, capsys: p
     results = [out / f"demo-{look}{suffix}" for look in LOOKS for suffix in (".mp4", ".report.json")]
     before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in results]
     assert main(["demo", "-o", str(out)]) == 0
-    told = capsys.readouterr().out
+    told, shown = capsys.readouterr()
     assert told.startswith("there already: ") and "Try next:" in told
+    assert [path.name for path in out.iterdir() if f"  {path}  " not in told] == [], "all that lies there is listed"
+    labels = [line.partition(": ")[0] for line in shown.splitlines()]
+    assert labels == ["without LoRA", "with celcomic:1 ink:0.2"], "each run says which it is"
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in results] == before
 
 

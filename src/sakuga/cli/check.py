@@ -18,7 +18,7 @@ def add(commands: Commands) -> None:
     """Register the command and its flags."""
     from sakuga.cli.flags import add_flags
 
-    parser = commands.add_parser("check", usage="JOB_OR_SOURCE [OPTION …]", description=_DESCRIPTION)
+    parser = commands.add_parser("check", usage="INPUT [OPTION …]", description=_DESCRIPTION)
     parser.set_defaults(parser=parser)
     add_flags(parser)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sakuga.cli.parser import path
 from sakuga.errors import OutputError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _DESCRIPTION = (
 )
 PROMPT = "flat colours, clean ink lines"
 STACK = ("celcomic:1", "ink:0.2")
+WITHOUT, WITH = "without LoRA", "with " + " ".join(STACK)
 SHEET_FRAMES = 6
 
 
@@ -27,7 +29,7 @@ def add(commands: Commands) -> None:
     """Register the command and its flags."""
     parser = commands.add_parser("demo", usage="[-o DIR]", description=_DESCRIPTION)
     parser.set_defaults(parser=parser)
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("out"), help="where (default: out)")
+    parser.add_argument("-o", "--output", metavar="DIR", type=path, default=Path("out"), help="where (default: out)")
     parser.add_argument("--overwrite", action="store_true", help="replace what another version left there")
 
 
@@ -40,10 +42,11 @@ def run(options: argparse.Namespace) -> int:
 
     folder = _made(options.output)
     stack = tuple(LoraUse.parse(short) for short in STACK)
-    looks = {"plain": (), "toon": stack}
+    looks = {"plain": (WITHOUT, ()), "toon": (WITH, stack)}
     reports: dict[str, Report] = {}
     with watched() as progress, Studio() as studio:
-        for look, adapters in looks.items():
+        for look, (label, adapters) in looks.items():
+            progress.about = f"{label}: "
             job = Job(
                 source=Path("demo"),
                 stages=(Stage(prompt=PROMPT, adapters=adapters),),
@@ -54,8 +57,8 @@ def run(options: argparse.Namespace) -> int:
     made = _show(folder)
     print(reports["toon"].text())
     print("\nMade:")
-    for path, what in made:
-        print(f"  {path}  {what}")
+    for file, what in made:
+        print(f"  {file}  {what}")
     command = sys.argv[0] if Path(sys.argv[0]).name == "sakuga" else "sakuga"
     print("\nTry next:")
     print(f"  {command} render YOUR.mp4 --lora celcomic -o yours.mp4")
@@ -86,7 +89,7 @@ def _show(folder: Path) -> list[tuple[Path, str]]:
     from sakuga.video.write import ClipWriter, write_picture
 
     plain, toon = folder / "demo-plain.mp4", folder / "demo-toon.mp4"
-    paths = {"source": STARTER / "demo.mp4", "without LoRA": plain, "with " + " ".join(STACK): toon}
+    paths = {"source": STARTER / "demo.mp4", WITHOUT: plain, WITH: toon}
     pair, sheet = folder / "demo-side-by-side.mp4", folder / "demo-sheet.png"
     with open_clip(paths["source"]) as source, open_clip(toon) as drawn:
         count = source.frame_count
@@ -95,8 +98,8 @@ def _show(folder: Path) -> list[tuple[Path, str]]:
                 writer.write(replace(left, pixels=beside(left.pixels, right.pixels)))
     chosen = [round((i + 0.5) * count / SHEET_FRAMES) for i in range(SHEET_FRAMES)]
     rows = []
-    for path in paths.values():
-        with open_clip(path) as clip:
+    for file in paths.values():
+        with open_clip(file) as clip:
             rows.append([next(clip.frames(index, index + 1)).pixels for index in chosen])
     write_picture(sheet, contact_sheet(rows, list(paths)), overwrite=True)
     return [
@@ -104,5 +107,6 @@ def _show(folder: Path) -> list[tuple[Path, str]]:
         (plain, "the same without LoRAs"),
         (pair, "source and comic side by side"),
         (sheet, "source, without and with LoRAs, at six moments"),
-        (folder / "demo-toon.report.json", "what was used, and what was left out and why"),
+        (folder / "demo-toon.report.json", "what was used for the comic, and what was left out and why"),
+        (folder / "demo-plain.report.json", "the same for the one without LoRAs"),
     ]

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from sakuga.cli.parser import Parser
 from sakuga.errors import SakugaError
 from sakuga.spec.fields import Place, Spot, spot
+from sakuga.spec.findings import shown
 from sakuga.spec.job import Job, Stage
-from sakuga.spec.lines import read_word
+from sakuga.spec.lines import read_flag
 from sakuga.spec.load import Written, is_job_file, make_job, read_job
 from sakuga.spec.override import Override
 
@@ -22,8 +23,8 @@ _GROUPS: tuple[tuple[str, tuple[Place, ...]], ...] = (
     ("the clip and the run", tuple((name,) for name in Job.model_fields if name not in ("source", "stages"))),
 )
 _SOURCE = (
-    "a job file (.yaml, .yml, .json), or else a video, a picture or a folder of pictures; demo is the clip that comes "
-    "with the package"
+    "a video, a picture, a folder of pictures, or a job file (.yaml, .yml, .json); the word demo stands for the clip "
+    "that comes with the package"
 )
 _SET = "set any field of the job by its path, as in stages.0.adapters.1.weight=0.5; may be given several times"
 _JSON = "print the report as JSON, and nothing else, on stdout"
@@ -31,7 +32,7 @@ _JSON = "print the report as JSON, and nothing else, on stdout"
 
 def add_flags(parser: Parser) -> None:
     """The source, a flag for every field, ``--set`` and ``--json``."""
-    parser.add_argument("source", metavar="SOURCE_OR_JOB", help=_SOURCE)
+    parser.add_argument("source", metavar="INPUT", help=_SOURCE)
     for title, places in _GROUPS:
         group = parser.add_argument_group(title)
         for place in places:
@@ -80,11 +81,16 @@ def _overrides(options: argparse.Namespace) -> Iterator[Override]:
         if isinstance(value, list):
             yield Override(place=place, value=[], told=flag)
             for number, text in enumerate(value):
-                yield Override(place=(*place, number), value=text, told=f"{flag} {text}"[:80])
+                yield Override(place=(*place, number), value=text, told=_told(flag, text))
         elif isinstance(value, bool):
             yield Override(place=place, value=value, told=flag)
         else:
-            yield Override(place=place, value=value if here.is_text else read_word(value), told=f"{flag} {value}"[:80])
+            yield Override(place=place, value=value if here.is_text else read_flag(value), told=_told(flag, value))
+
+
+def _told(flag: str, text: str) -> str:
+    """What was typed, for messages."""
+    return f"{flag} {text or shown(text)}"[:80]
 
 
 def _spot(place: Place) -> Spot:

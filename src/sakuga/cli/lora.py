@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sakuga.cli.outline import lines_of
+from sakuga.cli.parser import name, path
 
 if TYPE_CHECKING:
     from sakuga.cli.parser import Commands
 
+_FOLDER = "one more folder of models; may be given several times"
 _SHOW = (
     "Say what is in an adapter file: family, layout, algorithms, how many keys are used, ignored or refused and why, "
     "and with --base how much of it fits that base."
@@ -20,16 +22,14 @@ _SHOW = (
 
 def add(commands: Commands) -> None:
     """Register ``lora`` and what it can do."""
-    parser = commands.add_parser("lora", usage="show FILE [OPTION …]", description="Look into adapter files.")
+    parser = commands.add_parser("lora", usage="show NAME [OPTION …]", description="Look into adapter files.")
     parser.set_defaults(parser=parser, action=None)
     actions = parser.add_subparsers(dest="action", metavar="COMMAND", title="commands", prog="sakuga lora")
-    show = actions.add_parser("show", usage="FILE [OPTION …]", help="what is in the file", description=_SHOW)
+    show = actions.add_parser("show", usage="NAME [OPTION …]", help="what is in the file", description=_SHOW)
     show.set_defaults(parser=show)
-    show.add_argument("file", metavar="FILE", help="the adapter, by path or name")
-    show.add_argument("--base", metavar="NAME", help="a base, by name or path, to hold the file against")
-    show.add_argument(
-        "--models", metavar="DIR", type=Path, action="append", default=[], help="one more folder of models"
-    )
+    show.add_argument("name", metavar="NAME", type=name, help="the adapter, by name or path")
+    show.add_argument("--base", metavar="NAME", type=name, help="a base, by name or path, to hold the adapter against")
+    show.add_argument("--models", metavar="DIR", type=path, action="append", default=[], help=_FOLDER)
     show.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     if options.action is None:
         options.parser.print_help()
         return 0
-    told = _show(options.file, options.base, tuple(options.models))
+    told = _show(options.name, options.base, tuple(options.models))
     print(json.dumps(told, indent=2, ensure_ascii=False) if options.json else "\n".join(lines_of(told)))
     return 0
 

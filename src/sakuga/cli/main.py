@@ -1,7 +1,7 @@
 """The command ``sakuga``: finds the command that is named, imports that one alone, runs it and tells errors.
 
 ``sakuga --help`` imports neither torch nor pydantic. Exit status: 0 done, 2 the user's mistake (told in four lines),
-130 stopped by Ctrl-C. Refuses to hide our own bugs: those show their traceback.
+130 stopped by Ctrl-C, 141 nobody reads stdout. Refuses to hide our own bugs: those show their traceback.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
-import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from types import ModuleType
 
 from sakuga import __version__
 from sakuga.cli.parser import Parser
+from sakuga.cli.streams import steady_streams, write_result
 from sakuga.errors import SakugaError, Stopped
 
 COMMANDS = {
@@ -30,25 +31,8 @@ _DESCRIPTION = "Turns clips into comics with diffusion models and stacks of LoRA
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line ``words`` (the process's own by default); the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without our letters shows a question mark
-    try:
-        status = _run(sys.argv[1:] if words is None else list(words))
-        sys.stdout.flush()  # here and not at the very end, so that a reader that has gone is noticed
-        return status
-    except Stopped as stopped:
-        print(stopped.told(), file=sys.stderr)
-        return 130
-    except SakugaError as error:
-        print(error.told(), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped: ended at once; an output that was not finished is not there", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output, say `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
+    with steady_streams():
+        return _told(sys.argv[1:] if words is None else list(words))
 
 
 def offered() -> dict[str, str]:
@@ -68,6 +52,23 @@ def parser_for(command: str | None) -> Parser:
         else:
             commands.add_parser(name, help=line)
     return parser
+
+
+def _told(words: list[str]) -> int:
+    """Run the command; its result goes to stdout at the end, errors go to stderr."""
+    try:
+        with redirect_stdout(io.StringIO()) as result:
+            status = _run(words)
+        return status if write_result(result.getvalue()) else 141
+    except Stopped as stopped:
+        print(stopped.told(), file=sys.stderr)
+        return 130
+    except SakugaError as error:
+        print(error.told(), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped: ended at once; an output that was not finished is not there", file=sys.stderr)
+        return 130
 
 
 def _run(words: list[str]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sakuga.errors import JobError, nearest_name
@@ -30,6 +31,8 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_Help,
             allow_abbrev=False,
         )
+        for action in (None, "store"):
+            self.register("action", action, _Once)
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse says as a JobError."""
@@ -64,6 +67,36 @@ class Parser(argparse.ArgumentParser):
 
     def _usage_line(self) -> str:
         return self.format_usage().removeprefix("usage:").strip()
+
+
+def name(text: str) -> str:
+    """The value of an option that is a name or a path; argparse names the option that has an empty one."""
+    if text.strip() in ("", "-"):
+        raise argparse.ArgumentTypeError(f'"{text}" is neither a name nor a path')
+    return text
+
+
+def path(text: str) -> Path:
+    """As ``name``, where a path is meant."""
+    return Path(name(text)).expanduser()
+
+
+class _Once(argparse.Action):
+    """Keeps the value of an option; a second one that says something else is a mistake, not a correction."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> None:
+        """Take a value."""
+        before = getattr(namespace, self.dest, self.default)
+        if before is not self.default and before != values:
+            raise JobError(
+                f"{option} is given twice",
+                given=f"{before} and {values}",
+                expected="one value",
+                do="keep one of them",
+            )
+        setattr(namespace, self.dest, values)
 
 
 class _Help(argparse.HelpFormatter):

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from sakuga.cli.parser import Commands
 
 _DESCRIPTION = (
-    "Render a clip. Flags without a path speak of the first stage; beside a job file they take the place of what it "
-    "says, and what is left out is the base's own default, which the report names. The report is written next to the "
-    "output."
+    "Render a clip, or what a job file asks for. A flag takes the place of what the job file says; flags of the look "
+    "speak of the first stage. What is left out is the base's own default, which the report names. The report is "
+    "written next to the output."
 )
 
 
@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
     """Register the command and its flags."""
     from sakuga.cli.flags import add_flags
 
-    parser = commands.add_parser("render", usage="SOURCE_OR_JOB [OPTION …]", description=_DESCRIPTION)
+    parser = commands.add_parser("render", usage="INPUT [OPTION …]", description=_DESCRIPTION)
     parser.set_defaults(parser=parser)
     add_flags(parser)
 

@@ -15,12 +15,14 @@ from pathlib import Path
 from sakuga.errors import FileProblem, SakugaError, nearest_name
 from sakuga.models.detect import recognise
 from sakuga.models.folders import ADAPTER_FILES, is_bundle
+from sakuga.models.signatures import spoken
 
 STARTER = Path(__file__).parents[1] / "starter"
 VARIABLE = "SAKUGA_MODELS"
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")  # of two files with one name and role, the earlier kind
 DEPTH = 4
 BASE = "base"  # the role of what a job renders on: a bundle or a checkpoint
+ANY = "model"  # in the place of a role: any of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,14 @@ class Library:
 
     @classmethod
     def usual(cls, more: Iterable[Path] = ()) -> Library:
-        """A job's own folders, those of ``$SAKUGA_MODELS``, ``models`` where we are, and the starter bundle."""
+        """``more`` (a job's own folders), those of ``$SAKUGA_MODELS``, ``models`` where we are, and the starter bundle.
+
+        Raises FileProblem if one of ``more`` is not there.
+        """
+        more = tuple(more)
+        for number, folder in enumerate(more):
+            if not folder.is_dir():
+                raise _not_there(folder, "a folder of models").at(f"models.{number}")
         named = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
         return cls(folders=(*more, *named, Path("models"), STARTER))
 
@@ -50,7 +59,7 @@ class Library:
         if path.exists() and _is_path(ref):
             return _weights(path, role)
         if _is_path(ref):
-            raise _no_file(path)
+            raise _not_there(path, "a file or folder that is there, or a name in the library")
         for folder in self.folders:
             found = [item for item in _items(folder) if _name(item) == str(ref) and _has_role(item, role)]
             if found:
@@ -58,6 +67,19 @@ class Library:
         if path.exists():
             return _weights(path, role)
         raise self._unknown(str(ref), role)
+
+    def find_any(self, ref: str) -> Path:
+        """As ``find``, whatever the role. Raises FileProblem also if the name has several."""
+        items = (item for folder in self.folders for item in _items(folder) if _name(item) == ref)
+        roles = [] if _is_path(ref) else sorted({role for role in map(_role, items) if role})
+        if len(roles) > 1:
+            raise FileProblem(
+                "several files have this name",
+                given=ref,
+                expected="; ".join(f"{spoken(role)}: {self.find(ref, role)}" for role in roles),
+                do="give the path of one of them",
+            )
+        return self.find(ref, roles[0] if roles else ANY)
 
     def names(self, role: str) -> tuple[str, ...]:
         """All names of a role, sorted. Opens the header of every file."""
@@ -75,12 +97,13 @@ class Library:
 
     def _unknown(self, name: str, role: str) -> FileProblem:
         known = self.names(role)
+        own = ", ".join(str(folder) for folder in self.folders if not folder.is_relative_to(STARTER))
         return FileProblem(
-            f"nothing of that name serves as {_spoken(role)}",
+            f"nothing of that name serves as {spoken(role)}",
             given=name,
-            expected=", ".join(known) if known else f"a path; no folder holds {_spoken(role)} yet",
+            expected=", ".join(known) if known else f"a path; no folder holds {spoken(role)} yet",
             nearest=nearest_name(name, known),
-            do=f"give a path, or put the file into one of: {', '.join(str(folder) for folder in self.folders)}",
+            do=f"give a path, name its folder with --models, or put the file into a folder that is searched: {own}",
         )
 
 
@@ -89,11 +112,11 @@ def adapter_name(path: Path) -> str:
     return path.resolve().parent.name if path.name in ADAPTER_FILES else path.stem
 
 
-def _no_file(path: Path) -> FileProblem:
+def _not_there(path: Path, expected: str) -> FileProblem:
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = nearest_name(path.name, beside)
-    expected = "a file or folder that is there, or a name in the library"
-    return FileProblem("no such file", given=str(path), expected=expected, nearest=near, do="check the path")
+    title = f"{path} is no folder" if path.exists() else "no such file or folder"
+    return FileProblem(title, given=str(path), expected=expected, nearest=near, do="check the path")
 
 
 def _weights(item: Path, role: str) -> Path:
@@ -136,18 +159,18 @@ def _stands_in(name: str, text: str) -> bool:
 
 
 def _has_role(item: Path, role: str) -> bool:
-    """Whether a file is of a role. What cannot be read has none: it is told of when somebody names its path."""
+    known = _role(item)
+    return known is not None and role in (ANY, known)
+
+
+def _role(item: Path) -> str | None:
+    """The role of a file. What cannot be read has none: it is told of when somebody names its path."""
     try:
         known = recognise(item)
     except SakugaError:
-        return False
-    return known.role in ("bundle", "checkpoint") if role == BASE else known.role == role
+        return None
+    return BASE if known.role in ("bundle", "checkpoint") else known.role
 
 
 def _preference(item: Path) -> tuple[int, str]:
     return (0 if item.is_dir() else 1 + SUFFIXES.index(item.suffix), str(item))
-
-
-def _spoken(role: str) -> str:
-    word = {"adapter": "LoRA", "control": "ControlNet", "motion": "motion module", "vae": "VAE"}.get(role, role)
-    return f"{'an' if word[0] in 'aeiou' else 'a'} {word.replace('_', ' ')}"

@@ -73,7 +73,8 @@ class Run:
         self.report.clip["frames_done"] = done
         self.report.output_sha256 = sha256_of(path)
         self.report.save(report_path(path))
-        stopped.do = f"the first {done} frames are kept in {path}; run it again for the whole"
+        frames = "first frame is" if done == 1 else f"first {done} frames are"
+        stopped.do = f"the {frames} kept in {path}; run it again for the whole"
         raise stopped
 
     def _spans(self) -> tuple[Span, ...]:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from sakuga.spec.job import Job, Stage
+from sakuga.spec.plain import MODEL_ENDINGS
 from sakuga.spec.uses import ControlUse, LoraUse
-
-MODEL_ENDINGS = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
 
 
 class FromFile(Protocol):

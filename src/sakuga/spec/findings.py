@@ -98,8 +98,6 @@ def _title(kind: str) -> str:
         return "too few entries"
     if kind == "too_long":
         return "too many entries"
-    if kind == "string_too_long":
-        return "too long a text"
     if kind == "literal_error":
         return "not one of the words that are known here"
     return "a value of the wrong kind"

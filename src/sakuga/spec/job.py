@@ -84,13 +84,13 @@ class Stage(Plain):
     """Noise to start from: frame (each frame its own), shared (one for all) or zero (none)."""
     window: Annotated[int, Flag(metavar="N")] = Field(default=16, ge=1, le=32, strict=True)
     """Frames that the motion module sees at once."""
-    stride: Annotated[int, Flag(metavar="N")] = Field(default=8, ge=1, le=32, strict=True)
-    """Frames from one window to the next; not more than the window."""
+    stride: Annotated[int | None, Flag(metavar="N")] = Field(default=None, ge=1, le=32, strict=True)
+    """Frames from one window to the next, not more than the window; half the window when left out."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         try:
-            if self.stride > self.window:
+            if self.stride is not None and self.stride > self.window:
                 given = f"stride {self.stride}, window {self.window}"
                 raise JobError("windows would leave frames out", given=given, expected="stride at most window")
             for text in (split_prompt(self.prompt)[0], self.negative_prompt):

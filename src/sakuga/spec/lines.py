@@ -77,7 +77,12 @@ def read_value(text: str, name: str) -> object:
         if lines.findings:
             raise lines.findings[0]
         return lines.data
-    return read_word(text)
+    return read_flag(text)
+
+
+def read_flag(text: str) -> object:
+    """The word that a flag gives. Nothing at all stays nothing, which no field takes for a value: it is not null."""
+    return read_word(text) if text else text
 
 
 def read_word(text: str) -> object:

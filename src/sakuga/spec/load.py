@@ -19,7 +19,7 @@ from sakuga.spec.fields import Place
 from sakuga.spec.findings import findings_of, located, shown
 from sakuga.spec.job import Job
 from sakuga.spec.lines import FLOAT, INTEGER, LARGEST_BYTES, Lines, read_lines
-from sakuga.spec.override import Override, parse_path, put
+from sakuga.spec.override import Override, parse_path, put, refuse_second
 
 JOB_ENDINGS = (".yaml", ".yml", ".json")
 _NOT_THE_RESULT = {"output", "overwrite", "device"}
@@ -59,6 +59,13 @@ def load_job(path_or_text: Path | str, overrides: Sequence[str | Override] = ())
 
 def read_job(path_or_text: Path | str, overrides: Sequence[str | Override] = ()) -> Written:
     """As ``load_job``, together with where each part was written."""
+    if not isinstance(path_or_text, str | Path):
+        raise JobError(
+            "this is neither a job file nor the text of one",
+            given=repr(path_or_text)[:80],
+            expected="a path, or YAML text",
+            do='write load_job("job.yaml"), or Job(source="clip.mp4", …) for a job made in Python',
+        )
     if isinstance(path_or_text, Path) or (is_job_file(path_or_text) and "\n" not in path_or_text):
         path = Path(path_or_text)
         return _build(read_lines(_text_of(path), path.name), overrides, path.parent)
@@ -69,6 +76,18 @@ def make_job(source: str, overrides: Sequence[str | Override] = ()) -> Written:
     """The Job for a source without a job file: all defaults, with ``overrides`` over them. Raises JobError, Several."""
     given = Lines(name="the command line", data={"source": source}, lines={}, findings=())
     return _build(given, overrides, None)
+
+
+def check_is_job(value: object) -> None:
+    """Raise JobError, with what makes a Job of it, for something that is given in the place of one."""
+    if isinstance(value, Job):
+        return
+    made = 'Job(source="clip.mp4", …), or load_job("job.yaml")'
+    if isinstance(value, str | Path):
+        made = f"load_job({str(value)!r})" if is_job_file(value) else f"Job(source={str(value)!r})"
+    elif isinstance(value, dict):
+        made = "Job(**…) with what stands in it"
+    raise JobError("this is not a Job", given=repr(value)[:80], expected="a Job", do=f"give {made}")
 
 
 def dump_job(job: Job) -> str:
@@ -89,17 +108,18 @@ def _build(given: Lines, overrides: Sequence[str | Override], folder: Path | Non
     if not isinstance(data, dict):
         expected = "at least the line: source: clip.mp4"
         raise JobError(f"{given.name} is not a job", given=shown(given.data), expected=expected)
-    told: dict[Place, str] = {}
+    taken: dict[Place, Override] = {}
     for item in overrides:
         try:
             override = item if isinstance(item, Override) else Override.parse(item)
+            refuse_second(override, reversed(taken.values()))
             put(data, override)
-            told[override.place] = override.told
+            taken[override.place] = override
         except JobError as error:
             findings.append(error)
 
     def flag_at(place: Place) -> str | None:
-        return next((told[place[:end]] for end in range(len(place), 0, -1) if place[:end] in told), None)
+        return next((taken[place[:end]].told for end in range(len(place), 0, -1) if place[:end] in taken), None)
 
     try:
         job = Job.model_validate(data)

@@ -1,12 +1,12 @@
 """``--set stages.0.steps=8``: one value in a job, named by its path, put over what the file says.
 
 A path has the names of fields and the numbers of entries, counted from 0, with dots between. One number beyond the end
-of a list makes a new entry. Refuses paths that lead nowhere, with the nearest name.
+of a list makes a new entry. Refuses paths that lead nowhere, with the nearest name, and two values for one path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sakuga.errors import JobError, nearest_name
@@ -64,6 +64,19 @@ def put(data: dict[str, object], override: Override) -> None:
         _give(holder, part, inner, override)
         holder = inner
     _give(holder, override.place[-1], override.value, override)
+
+
+def refuse_second(override: Override, taken: Iterable[Override]) -> None:
+    """Raise JobError if ``override`` would take the place of what one of ``taken``, or a part of it, has said."""
+    end = len(override.place)
+    for before in taken:
+        if before.place[:end] == override.place and (before.place, before.value) != (override.place, override.value):
+            raise JobError(
+                f"{'.'.join(map(str, override.place))} is given twice",
+                given=f"{before.told} and {override.told}",
+                expected="one value",
+                do="keep one of them",
+            )
 
 
 def _take(holder: object, part: str | int, override: Override) -> object:

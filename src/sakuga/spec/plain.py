@@ -16,13 +16,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     PlainValidator,
-    StringConstraints,
     ValidationError,
 )
 
 from sakuga.errors import JobError, raise_all
 from sakuga.spec.findings import carried, findings_of, shown
 
+MODEL_ENDINGS = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
 LONGEST_PROMPT = 10_000  # characters; about 2,000 tokens
 _LONGEST_PART_BYTES = 255  # of a path; no common file system has longer ones
 Result = TypeVar("Result")
@@ -85,7 +85,7 @@ def _collected(read: Callable[[Result], object]) -> Callable[[Result], object]:
 def checked_name(text: str) -> str:
     """``text`` as a file, a folder or a name in the library; raises JobError if it can be none of these."""
     if not text.strip():
-        raise JobError("a name is empty", expected="a name or a path")
+        raise JobError("a name is empty", given=shown(text), expected="a name or a path")
     try:
         longest = max(len(part) for part in os.fsencode(text).replace(b"\\", b"/").split(b"/"))
         text.encode()
@@ -107,6 +107,9 @@ def _path(value: object) -> Path:
 
 
 def _prompt(text: str) -> str:
+    if len(text) > LONGEST_PROMPT:
+        given = f"{len(text):,} characters: {shown(text)}"
+        raise JobError("a prompt is too long", given=given, expected=f"at most {LONGEST_PROMPT:,} characters")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -118,4 +121,4 @@ def _prompt(text: str) -> str:
 
 Name: TypeAlias = Annotated[str, check(checked_name)]
 FilePath: TypeAlias = Annotated[Path, reader(_path)]
-Prompt: TypeAlias = Annotated[str, StringConstraints(max_length=LONGEST_PROMPT), check(_prompt)]
+Prompt: TypeAlias = Annotated[str, check(_prompt)]

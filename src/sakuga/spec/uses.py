@@ -7,7 +7,8 @@ Refuses to look for the files: a name stays a name until the library is asked. S
     NAME:TE:UNET            ink:0.5:0.8 — text encoder first, as A1111 writes it (adapters only)
     KIND:SCALE              lineart:0.7 (controls)
 
-A drive letter (``C:\\ink.safetensors:0.8``) belongs to the name; other names with a colon need the long form.
+No weight has a slash or an ending such as .safetensors in it, so all up to the last of them is the name, colons too:
+``C:\\ink.safetensors:0.8``, ``clip:2/ink``. Any other name with a colon needs the long form.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from typing import Annotated, ClassVar, Self, TypeAlias
 from pydantic import Field, PlainSerializer, model_validator
 
 from sakuga.errors import JobError
-from sakuga.spec.findings import carried
-from sakuga.spec.plain import Name, Plain, reader
+from sakuga.spec.findings import carried, shown
+from sakuga.spec.plain import MODEL_ENDINGS, Name, Plain, reader
 from sakuga.spec.vary import Auto, Curve, Weight, as_weight, format_weight, parse_weight
 
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_ENDINGS = "|".join(map(re.escape, MODEL_ENDINGS))
+_SURELY_NAME = re.compile(rf".*(?:[\\/]|(?:{_ENDINGS})(?=\s*(?::|$)))", re.IGNORECASE | re.DOTALL)
 
 
 def _as_scale(value: object) -> float | Curve:
@@ -91,7 +93,7 @@ class LoraUse(_Short):
         if rest is None:
             return {"file": name}
         if "," in rest or ":" not in rest:
-            return {"file": name, "weight": parse_weight(rest)}
+            return {"file": name, "weight": _weight(rest, text)}
         text_encoder, *unet = rest.split(":")
         if len(unet) != 1:
             do = "write it in the long form: {file: …, weight: …, text_encoder_weight: …}"
@@ -133,9 +135,20 @@ class ControlUse(_Short):
         return self
 
 
+def _weight(rest: str, text: str) -> Weight:
+    """The weight of an adapter; where words stand in its place, ``text`` may be a name with a colon."""
+    try:
+        return parse_weight(rest)
+    except JobError as error:
+        if rest.strip()[:1].isalpha() and error.nearest is None:
+            error.do = f"a name with a colon takes the long form: --set 'stages.0.adapters=[{{file: {shown(text)}}}]'"
+        raise
+
+
 def _split_name(text: str) -> tuple[str, str | None]:
     """The name and what follows its colon, None without a colon."""
-    skip = 2 if _DRIVE.match(text) else 0
+    found = _SURELY_NAME.match(text)
+    skip = found.end() if found else 0
     name, colon, rest = text[skip:].partition(":")
     name = (text[:skip] + name).strip()
     if not name or (colon and not rest.strip()):

@@ -100,7 +100,14 @@ def frame_range(clip: Clip, start: int, stop: int | None) -> range:
 
 
 def no_such_file(path: Path) -> ClipError:
-    """The error for a path where there is nothing, with the most similar name beside it."""
+    """The error for a path where there is no file, with the most similar name beside it if there is nothing at all."""
+    if path.exists():
+        return ClipError(
+            f"{path.name} is a pipe or a device, not a file",
+            given=str(path),
+            expected="a video, a picture or a folder of pictures",
+            do="save what it gives to a file first",
+        )
     siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
     near = nearest_name(path.name, siblings)
     return ClipError(

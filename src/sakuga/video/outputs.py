@@ -33,6 +33,15 @@ def check_output(path: Path, *, frames: int | None = None, overwrite: bool = Fal
             expected="a name without suffix; the pictures in it are called 000000.png, 000001.png …",
             do=f"name the folder, say {PATTERN.sub('', path.stem).strip('-_. ') or 'frames'}",
         )
+    if path.name == "-" or (path.name.startswith(".") and not suffix and path.name != ".."):
+        nearest = f"toon{path.name}" if path.name in (*CONTAINERS, *PICTURES_OUT) else None
+        raise OutputError(
+            "the output has no name of its own",
+            given=str(path),
+            expected=f"a file ({', '.join((*CONTAINERS, *PICTURES_OUT))}), or a folder of PNGs: a name without suffix",
+            nearest=nearest,
+            do=f"name it, say {nearest or 'toon.mp4'}; nothing is written to stdout or to hidden folders",
+        )
     if suffix == ".gif":
         raise OutputError(
             "GIF is not written",

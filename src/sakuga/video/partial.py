@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sakuga.errors import OutputError, OutputExists
 
 NUMBERED_PICTURE = re.compile(r"\d+\.png")
-NAME_LENGTH = 100  # characters of the name that the hidden one repeats: file systems allow 255 bytes in all
+PARTIAL = ".partial"
+NAME_BYTES, MACHINE_BYTES = 150, 40  # that the hidden name repeats: file systems allow 255 bytes in all
 NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 NO_RIGHT = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
 @dataclass(kw_only=True)
 class Appearing:
-    """What is being written: the ``hidden`` path, and the ``final`` one, which may still be changed."""
+    """What is being written: the ``hidden`` path, and the ``final`` one, which may still be changed.
+
+    ``notes`` names what was found of earlier runs that were killed, and removed.
+    """
 
     hidden: Path
     final: Path
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -37,9 +43,12 @@ def appearing_whole(final: Path, *, overwrite: bool) -> Iterator[Appearing]:
 
     At its end that takes the place of ``final`` in one step; if an error came, nothing is left. Raises ``OutputError``.
     """
-    # the process is in the name, so that two runs do not write into one file
-    hidden = final.with_name(f".{final.name[:NAME_LENGTH]}.{os.getpid()}.partial")
-    appearing = Appearing(hidden=hidden, final=final)
+    # machine and process are in the name, so that two runs do not write into one file, and the dead can be told
+    name = os.fsencode(final.name)[:NAME_BYTES].decode(errors="ignore")
+    begin = f".{name}.{re.sub(r'[^A-Za-z0-9-]', '-', platform.node())[:MACHINE_BYTES]}-"
+    hidden = final.with_name(f"{begin}{os.getpid()}{PARTIAL}")
+    notes = (f"{left}, which a run that was killed had left, is removed" for left in _clear(final.parent, begin))
+    appearing = Appearing(hidden=hidden, final=final, notes=tuple(notes))
     try:
         yield appearing
         final = appearing.final
@@ -51,10 +60,7 @@ def appearing_whole(final: Path, *, overwrite: bool) -> Iterator[Appearing]:
                 shutil.rmtree(final)
             hidden.replace(final)
     finally:
-        if hidden.is_dir():
-            shutil.rmtree(hidden, ignore_errors=True)
-        else:
-            hidden.unlink(missing_ok=True)
+        _remove(hidden)
 
 
 def check_place(final: Path, *, overwrite: bool) -> None:
@@ -112,6 +118,38 @@ def not_written(final: Path, number: int | None, reason: str) -> OutputError:
     else:
         title, do = "it could not be written", "try another folder or another kind of output"
     return OutputError(f"{final.name}: {title}", given=f"{final} ({reason})", do=f"{do}; nothing half-written is left")
+
+
+def _clear(folder: Path, begin: str) -> tuple[str, ...]:
+    """Remove the hidden files of this beginning whose processes, all of this machine, are dead. Returns their names."""
+    removed = []
+    with suppress(OSError):  # a folder or a file that is not ours to look into: what lies there is in nobody's way
+        for path in sorted(folder.iterdir()):
+            process = path.name.removeprefix(begin).removesuffix(PARTIAL)
+            if path.name == f"{begin}{process}{PARTIAL}" and process.isdecimal() and not _lives(int(process)):
+                _remove(path)
+                removed.append(path.name)
+    return tuple(removed)
+
+
+def _lives(process: int) -> bool:
+    """Whether a process may still be there."""
+    if os.name == "nt":  # there, to ask is to interrupt
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _to_disk(path: Path) -> None:

@@ -96,13 +96,13 @@ class ClipWriter:
 
     def _end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         sink, self._sink = self._sink, None
-        assert sink is not None
+        assert sink is not None and self._appearing is not None
         try:
             if kind is None and self._empty:
                 raise OutputError(f"no frame was written to {self.path.name}", do="choose at least one frame")
             if kind is None:
                 sink.finish()
-                self.notes = sink.notes
+                self.notes = sink.notes + self._appearing.notes
         finally:
             sink.abandon()
 

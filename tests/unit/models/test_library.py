@@ -65,6 +65,36 @@ def test_an_unknown_name_has_its_nearest_of_the_same_role(save: Save, tmp_path: 
     assert "a LoRA" in caught.value.title
 
 
+def test_the_advice_for_an_unknown_name_is_not_to_write_into_the_package() -> None:
+    with pytest.raises(FileProblem) as caught:
+        Library.usual().including(STARTER / "controls").find("nobody", "adapter")
+    assert caught.value.do and caught.value.do.endswith("put the file into a folder that is searched: models")
+
+
+def test_a_name_alone_finds_whatever_has_it(save: Save, tmp_path: Path) -> None:
+    adapter, vectors = save("a/ink.safetensors", LORA), save("b/flat.safetensors", VECTORS)
+    library = Library(folders=(tmp_path / "a", tmp_path / "b"))
+    assert (library.find_any("ink"), library.find_any("flat")) == (adapter, vectors)
+    assert library.find_any(str(vectors)) == vectors
+    both = save("b/ink.safetensors", VECTORS)
+    with pytest.raises(FileProblem, match="several") as caught:
+        library.find_any("ink")
+    assert caught.value.expected == f"a LoRA: {adapter}; an embedding: {both}"
+    with pytest.raises(FileProblem) as caught:
+        library.find_any("falt")
+    assert caught.value.nearest == "flat"
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    with pytest.raises(FileProblem, match=r"models\.1: no such file or folder") as caught:
+        Library.usual((tmp_path, tmp_path / "model"))
+    assert caught.value.nearest == "models"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileProblem, match="is no folder"):
+        Library.usual((tmp_path / "file",))
+
+
 def test_what_cannot_be_read_hides_nothing(save: Save, tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"no model at all")
     save("b.safetensors", LORA)
@@ -73,5 +103,6 @@ def test_what_cannot_be_read_hides_nothing(save: Save, tmp_path: Path) -> None:
 
 def test_usual_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SAKUGA_MODELS", f"{tmp_path}/one:{tmp_path}/two")
+    (tmp_path / "own").mkdir()
     library = Library.usual((tmp_path / "own",))
     assert library.folders == (tmp_path / "own", tmp_path / "one", tmp_path / "two", Path("models"), STARTER)
