@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sakuga.errors import OutputError
+from sakuga.errors import OutputError, counted
 
 SCHEMA = 1
 
@@ -99,7 +99,8 @@ class Report:
         """The short text for a terminal."""
         lines = [f"{self.status}: {self.output}" if self.output else self.status]
         if self.clip:
-            lines.append(_row("clip", "{width}x{height}, {frames} frames".format(**self.clip)))
+            size, frames = "{width}x{height}".format(**self.clip), counted(self.clip["frames"], "frame")
+            lines.append(_row("clip", f"{size}, {frames}"))
         for role, name, family in dict.fromkeys((m["role"].split()[0], m["name"], m["family"]) for m in self.models):
             lines.append(_row(role, f"{name} ({family})"))
         for adapter in self.adapters:
@@ -128,7 +129,7 @@ def _row(label: str, text: str) -> str:
 
 def _adapter_text(adapter: dict[str, Any]) -> str:
     keys = adapter["keys"]
-    weights = adapter["weight"]
-    text = f"{adapter['name']} at {weights}, {keys['used']} of {keys['total']} keys used"
+    weights = f"{adapter['weight']}, from the prompt" if adapter["from"] == "prompt" else adapter["weight"]
+    text = f"{adapter['name']} at {weights}, {keys['used']} of {counted(keys['total'], 'key')} used"
     left = keys["ignored"] + keys["refused"]
     return f"{text}, {len(left)} left out" if left else text

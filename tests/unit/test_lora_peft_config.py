@@ -80,6 +80,7 @@ def test_without_a_config_the_guess_is_told(tmp_path: Path) -> None:
         ({"lora_alpha": 8, "alpha_pattern": {"(a+)+": 1}}, "more than a plain name"),
         ({"lora_alpha": "8"}, "states alpha as '8'"),
         ({"lora_alpha": math.nan}, "states alpha as nan"),
+        ({"lora_alpha": 10**400}, "states alpha as 1000"),
         ({"alpha_pattern": [1]}, "not a table"),
     ],
 )

@@ -100,10 +100,25 @@ def test_a_file_whose_every_alpha_is_zero_is_refused(tmp_path: Path) -> None:
     ("alpha", "said"),
     [(math.nan, "alpha is nan"), (math.inf, "alpha is inf"), ([1.0, 2.0], "alpha is not one number but [2] of F32")],
 )
-def test_an_alpha_that_is_not_one_finite_number_is_refused(tmp_path: Path, alpha: object, said: str) -> None:
+def test_an_alpha_that_is_not_one_finite_number_is_told_and_no_shape_is_blamed(
+    tmp_path: Path, alpha: object, said: str
+) -> None:
     error = _refused(tmp_path, _pair(STEMS[0], alpha=alpha))
-    assert error.nearest is not None
-    assert f"{STEMS[0]}: {said}" in error.nearest
+    assert error.nearest == f"1 of 1 names exist there; {STEMS[0]}: {said}"
+
+
+def test_an_alpha_beyond_any_float_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "style.pt"
+    torch.save({**_pair(STEMS[0]), f"{STEMS[0]}.alpha": 10**400}, path)
+    with pytest.raises(AdapterDoesNotFit, match="does not fit") as caught:
+        read_adapter(TensorFile.open(path), NAMES, "style", shapes=SHAPES)
+    assert "alpha is 1000000" in str(caught.value)
+
+
+def test_many_wrong_shapes_are_told_in_four_lines(tmp_path: Path) -> None:
+    error = _refused(tmp_path, {name: t for stem in STEMS for name, t in _pair(stem, out=7).items()})
+    assert str(error).count("its weight is") == 3 and "and 3 more" in str(error)
+    assert len(str(error).splitlines()) <= 5  # the title, and the four
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -149,16 +164,16 @@ def test_names_that_fit_nothing_tell_the_nearest(tmp_path: Path) -> None:
     stem = STEMS[0].replace("mid_block", "mid_blok")
     error = _refused(tmp_path, _pair(stem), partial=True)
     assert error.title == "style.safetensors fits nothing in this model"
-    assert error.nearest == f"0 of 1 names exist there\nthe first that does not: {stem}\nspelt most like it: {STEMS[0]}"
+    assert error.nearest == f"0 of 1 names exist there; the first that does not: {stem}; spelt most like it: {STEMS[0]}"
 
 
 def test_wrong_shapes_are_listed(tmp_path: Path) -> None:
     tensors = {**_pair(STEMS[0]), **_pair(STEMS[1], out=7), **_pair(STEMS[2], features=4)}
     error = _refused(tmp_path, tensors)
     assert error.title == "style.safetensors fits only in part"
-    assert error.nearest == "\n".join(
+    assert error.nearest == "; ".join(
         [
-            "3 of 3 names exist there, 1 of them with the right shape",
+            "3 of 3 names exist there, 2 of them with another shape",
             f"{STEMS[1]}: {PATHS[1]}: its weight is [6, 8], the adapter's change is [7, 8]",
             f"{STEMS[2]}: {PATHS[2]}: its weight is [6, 8], the adapter's change is [6, 4]",
         ]
@@ -180,7 +195,7 @@ def test_an_sdxl_adapter_is_refused_as_one(tmp_path: Path) -> None:
     assert error.given.startswith("an SDXL adapter in kohya naming, 5 modules")
     assert error.expected == "an adapter for the modules of this base (unet, text_encoder)"
     assert error.nearest is not None
-    assert "1 of 5 names exist there, 0 of them with the right shape" in error.nearest
+    assert "1 of 5 names exist there, 1 of them with another shape" in error.nearest
     assert "the first that does not: lora_te2_text_model_encoder_layers_0_mlp_fc1" in error.nearest
     assert error.do == "choose a base that it was made for, or take it out of the job"
 

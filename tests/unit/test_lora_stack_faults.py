@@ -76,7 +76,7 @@ def _bits(part: nn.Module) -> list[bytes]:
     [
         ({"a": _lora(), "nowhere": _lora()}, "unet.nowhere: there is no such module"),
         ({"a": _lora(), "b": _lora(out=5)}, "unet.b: its weight is [6, 8], the adapter's change is [5, 8]"),
-        ({"a": _lora(), "": _lora()}, "a ModuleDict has no weight of its own"),
+        ({"a": _lora(), "": _lora()}, "ModuleDict has no weight of its own"),
     ],
 )
 def test_a_misfit_is_told_before_anything_changes(records: dict[str, Algorithm], said: str) -> None:

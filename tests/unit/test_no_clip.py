@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,14 @@ def test_what_is_no_clip_is_refused_with_advice(name: str, tmp_path: Path) -> No
     assert title in error.title
     assert path.name in error.told()
     assert error.given and error.expected and error.do
+
+
+def test_a_pipe_or_a_device_is_not_called_missing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path(os.devnull)):
+        with pytest.raises(ClipError, match="is a pipe or a device, not a file") as caught:
+            open_clip(path)
+        assert caught.value.nearest is None
 
 
 def test_the_nearest_name_is_told(tmp_path: Path) -> None:

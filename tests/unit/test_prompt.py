@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sakuga.errors import JobError
+from sakuga.spec.job import Stage
 from sakuga.spec.prompt import parse_emphasis, split_prompt, tags_left
 from sakuga.spec.uses import LoraUse
 from sakuga.spec.vary import Auto, Curve
@@ -121,3 +122,11 @@ def test_no_letter_that_is_not_syntax_is_lost(text: str) -> None:
     letters = "".join(piece for piece, _ in found)
     assert [one for one in letters if one in "ab<>"] == [one for one in text if one in "ab<>"]
     assert all(first[1] != second[1] for first, second in pairwise(found))
+
+
+def test_a_prompt_that_is_too_long_says_how_long_it_may_be() -> None:
+    with pytest.raises(JobError, match="a prompt is too long") as caught:
+        Stage(negative_prompt="x" * 200_000)
+    assert caught.value.place == "negative_prompt"
+    assert caught.value.expected == "at most 10,000 characters"
+    assert str(caught.value.given).startswith("200,000 characters: ")

@@ -125,7 +125,7 @@ def test_a_level_is_a_pair_whose_squares_add_up_to_one():
 
 def test_the_config_of_stable_diffusion_is_read_and_what_is_not_used_is_named():
     assert Schedule.from_config(SD15) == Schedule.scaled_linear()
-    assert set(Schedule.left_aside(SD15)) == {"set_alpha_to_one", "skip_prk_steps", "steps_offset", "clip_sample"}
+    assert set(Schedule.left_aside(SD15)) == {"set_alpha_to_one", "skip_prk_steps", "steps_offset"}
 
 
 @pytest.mark.parametrize("theirs", [DDIMScheduler, EulerDiscreteScheduler, LCMScheduler, PNDMScheduler])
@@ -155,10 +155,11 @@ def test_a_config_with_its_own_betas_and_trailing_spacing():
         ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "_class_name 'FlowMatch"),
         ({"rescale_beta_zero_snr": True}, "nearest   rescale_betas_zero_snr"),
         ({"rescale_betas_zero_snr": True}, "cannot start at zero terminal SNR"),
-        ({"beta_start": -0.1}, "0 < beta_start"),
-        ({"beta_end": "large"}, "no numbers"),
-        ({"num_train_timesteps": 0}, "at least 1"),
-        ({"trained_betas": []}, "no noise schedule"),
+        ({"beta_start": -0.1}, "given     beta_start: -0.1"),
+        ({"beta_start": 0.02}, "beta_start ≤ beta_end"),
+        ({"beta_end": "large"}, "given     beta_end: 'large'"),
+        ({"num_train_timesteps": 0}, "from 1 to 10000"),
+        ({"trained_betas": []}, "a list of at most 10000"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(entry, told):

@@ -125,4 +125,5 @@ def test_a_lora_tag_in_the_prompt_is_a_lora(
     tagged = draw(sources["picture"], {"prompt": "ink <lora:kohya:0.5>"}, models=folder)
     given = draw(sources["picture"], {"prompt": "ink", "adapters": ["kohya:0.5"]}, models=folder)
     assert np.array_equal(tagged.frames, given.frames)
-    assert tagged.report.adapters == given.report.adapters
+    assert [adapter["from"] for adapter in tagged.report.adapters] == ["prompt"]
+    assert tagged.report.adapters == [{**adapter, "from": "prompt"} for adapter in given.report.adapters]

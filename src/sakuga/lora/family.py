@@ -47,6 +47,7 @@ STATED: tuple[tuple[str, str, str], ...] = (
     ("sd_v2", "sd2", "an SD 2.x adapter"),
     ("stable-diffusion-v2", "sd2", "an SD 2.x adapter"),
     ("flux", "flux", "a Flux adapter"),
+    ("sakuga_starter", "sd15", "an adapter for the starter, a small SD 1.x model"),  # whose widths are its own
 )
 STATED_KEYS = ("ss_base_model_version", "modelspec.architecture")
 

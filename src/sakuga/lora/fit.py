@@ -11,7 +11,7 @@ from sakuga.errors import AdapterDoesNotFit
 from sakuga.lora.family import FamilyGuess, guess_family
 from sakuga.lora.survey import Module, Survey
 
-SHOWN = 5  # how many modules an error lists
+SHOWN = 3  # how many modules an error lists
 
 
 def judge(found: Survey, *, expected: str | None = None, allow_partial: bool = False) -> None:
@@ -88,20 +88,20 @@ def _nearest(found: Survey, modules: list[Module], refused: list[Module]) -> str
     lines = []
     if found.names is not None and modules:
         named = sum(module.place is not None for module in modules)
-        shaped = sum(module.verdict == "fits" for module in modules)
-        right = f", {shaped} of them with the right shape" if found.shapes is not None and named else ""
-        lines.append(f"{named} of {len(modules)} names exist there{right}")
+        wrong = sum(module.verdict == "shape" for module in modules)
+        told = f", {wrong} of them with another shape" if wrong else ""
+        lines.append(f"{named} of {len(modules)} names exist there{told}")
     missing = next((module for module in refused if module.verdict == "name"), None)
     if missing and found.names is not None:
         like = found.names.nearest(missing.group.path)
         lines.append(f"the first that does not: {missing.group.stem}")
         lines += [f"spelt most like it: {like}"] if like else []
-    told = [module for module in refused if module.verdict != "name"]
+    others = [module for module in refused if module.verdict != "name"]
     shown = 1 if missing else SHOWN  # where names are missing already, one shape says enough
-    lines += [f"{module.group.stem}: {module.reason}" for module in told[:shown]]
-    lines += [f"and {len(told) - shown} more"] if len(told) > shown else []
+    lines += [f"{module.group.stem}: {module.reason}" for module in others[:shown]]
+    lines += [f"and {len(others) - shown} more"] if len(others) > shown else []
     lines += list(dict.fromkeys(f"{left.key}: {left.reason}" for left in found.beside if left.refused))[:SHOWN]
-    return "\n".join(lines)
+    return "; ".join(lines)
 
 
 def _advice(found: Survey, refused: list[Module], good: int) -> str:

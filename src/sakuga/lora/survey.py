@@ -4,7 +4,6 @@ of a few bytes). Factors are not read here and nothing is decided about the file
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from sakuga.tensors.names import NameMap, Place
 # "fits" also when no model was given to hold it against; all others but "ignored" are refusals.
 Verdict = Literal["fits", "ignored", "algorithm", "broken", "name", "shape"]
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
+HUGE = 1e300  # whole numbers of a pickle may be beyond any float
 NUMBERS = FLOATS | {"I8", "I16", "I32", "I64", "U8"}  # alpha is sometimes a whole number
 
 
@@ -146,8 +146,8 @@ def _alpha(file: Header, group: Group) -> float | None:
         raise AdapterDoesNotFit(f"alpha is not one number but {list(file.shape(key))} of {file.dtype(key)}")
     else:
         value = file.tensor(key).item()
-    if not math.isfinite(value):
-        raise AdapterDoesNotFit(f"alpha is {value}")
+    if not abs(value) < HUGE:
+        raise AdapterDoesNotFit(f"alpha is {value!r}"[:60])
     return float(value)
 
 

@@ -16,7 +16,7 @@ from sakuga.lora.algorithms import Algorithm
 from sakuga.tensors.names import Place
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-SHOWN = 5  # how many modules an error lists
+SHOWN = 3  # how many modules an error lists
 
 Region = tuple[torch.device, int, int, int]  # device, address of the storage, first byte in it, bytes
 
@@ -95,7 +95,7 @@ def _problem(patch: Patch, layer: nn.Module | None, parts: Mapping[str, nn.Modul
         return "there is no such module"
     weight = _weight(layer)
     if weight is None:
-        return f"a {type(layer).__name__} has no weight of its own"
+        return f"{type(layer).__name__} has no weight of its own"
     if weight.is_meta:
         return "its weight is on the meta device, so there are no bytes to change"
     if weight.dtype not in DTYPES:
@@ -108,7 +108,7 @@ def _misfit(adapter: Adapter, problems: Sequence[str]) -> AdapterDoesNotFit:
     return AdapterDoesNotFit(
         f"{adapter.name} does not fit these parts",
         given=f"{adapter.path.name}, {len(adapter.patches)} modules, {len(problems)} of them without a place",
-        nearest="\n".join([*problems[:SHOWN], *more]),
+        nearest="; ".join([*problems[:SHOWN], *more]),
         do="choose a base that it was made for, or take it out of the job; nothing was changed",
     )
 

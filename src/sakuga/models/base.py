@@ -5,9 +5,9 @@ from __future__ import annotations
 from sakuga.models.bundle import Bundle, Loaded, Source
 from sakuga.models.codec import Codec
 from sakuga.models.device import Placement
-from sakuga.models.outline import Outline, check_agree
+from sakuga.models.outline import SCHEDULER, Outline, check_agree
 from sakuga.models.parts import Built
-from sakuga.models.sources import source_of, sources_of
+from sakuga.models.sources import source_of, source_of_scheduler, sources_of
 from sakuga.models.tokenizer import clip_tokenizer, tokenizer_at
 
 
@@ -39,8 +39,10 @@ def _sources(drawn: Outline, unet: Built, text: Built, vae: Built | None) -> tup
         taken = drawn.marks | unet.used | text.used | (vae.used if vae else frozenset())
         return (source_of(drawn.file, "checkpoint", taken),)
     own_vae = sources_of(drawn.vae.part, "vae", vae.used) if drawn.vae and vae else ()
+    scheduler = drawn.path / SCHEDULER
     return (
         *sources_of(drawn.unet.part, "unet", unet.used),
         *sources_of(drawn.text_encoder.part, "text_encoder", text.used),
         *own_vae,
+        *([source_of_scheduler(scheduler)] if scheduler.is_file() else ()),
     )

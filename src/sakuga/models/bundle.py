@@ -25,7 +25,7 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True, kw_only=True)
 class Leftover:
-    """A tensor of a file that was not used, and why."""
+    """A tensor of a file, or an entry of a config, that was not used, and why."""
 
     key: str
     reason: str
@@ -33,7 +33,9 @@ class Leftover:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file that was read: its role, how many of its tensors were used, and each that was not, with the reason."""
+    """A file that was read: its role, how many of its tensors (of a scheduler's config: entries) were used, and each
+    that was not, with the reason.
+    """
 
     path: Path
     role: Role

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sakuga.errors import UnknownFile
+from sakuga.errors import UnknownFile, counted
 from sakuga.models.folders import ADAPTER_FILES, PartFolder, is_bundle, read_config
 from sakuga.models.keys import Keys
 from sakuga.models.signatures import SIGNATURES, Reading, Role, compare
@@ -55,7 +55,7 @@ def recognise_keys(keys: Keys, *, name: str) -> Recognised:
     if len(keys) == 1:
         (token, shape), *_ = keys.shapes.items()
         if len(shape) == 1 or (len(shape) == 2 and shape[0] <= EMBEDDING_ROWS):
-            reason = f"one tensor of {list(shape)}, called {token!r}"
+            reason = f"has one tensor of {list(shape)}, called {token!r}"
             return Recognised(role="embedding", family=_context(shape[-1]), layout="diffusers", reason=reason)
     raise _unknown(_nearest(readings, but=None), keys, name)
 
@@ -74,7 +74,7 @@ def _recognised(match: Reading, keys: Keys, second: Reading | None) -> Recognise
         role=role,
         family=family,
         layout=signature.layout,
-        reason=f"has {', '.join(match.found[:3])}" + (f" below {match.prefix}" if match.prefix else ""),
+        reason=f"has {', '.join(match.found[:3])}",
         prefix=prefix,
         nearest=second.signature.role if second else None,
     )
@@ -114,7 +114,7 @@ def _unknown(near: Reading | None, keys: Keys, name: str) -> UnknownFile:
         told = f"{near.signature.role} in {near.signature.layout} layout, but it {lack}"
     return UnknownFile(
         f"{name} is a file of tensors, but of no kind that is known here",
-        given=f"{len(keys)} tensors: {shown}{' …' if len(keys) > 3 else ''}" if len(keys) else "no tensors",
+        given=f"{counted(len(keys), 'tensor')}: {shown}{' …' if len(keys) > 3 else ''}" if len(keys) else "no tensors",
         expected="a checkpoint, UNet, VAE, text encoder, ControlNet, motion module, embedding or adapter",
         nearest=told,
         do="check that it is the file that you meant",
@@ -130,13 +130,18 @@ def _recognise_folder(folder: Path) -> Recognised:
     if index:
         kind = str(index.get("_class_name"))
         family = next((name for name, word in PIPELINE_WORDS if word in kind), None)
-        return Recognised(role="bundle", family=family, layout="diffusers", reason=f"model_index.json names a {kind}")
+        return Recognised(
+            role="bundle", family=family, layout="diffusers", reason=f"has a model_index.json that names {kind}"
+        )
     adapter = next((folder / name for name in ADAPTER_FILES if (folder / name).is_file()), None)
     if adapter is not None:
         return Recognised(role="adapter", family=None, layout="peft", reason=f"has {adapter.name}")
     part = PartFolder.read(folder)
     return Recognised(
-        role=part.role, family=_config_family(part), layout="diffusers", reason=f"config.json names a {part.kind}"
+        role=part.role,
+        family=_config_family(part),
+        layout="diffusers",
+        reason=f"has a config.json that names {part.kind}",
     )
 
 

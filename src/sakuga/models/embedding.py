@@ -17,6 +17,7 @@ from sakuga.errors import FileProblem, UnknownFile
 from sakuga.models.bundle import Leftover, Source
 from sakuga.models.detect import recognise_keys
 from sakuga.models.keys import Keys
+from sakuga.models.signatures import spoken
 from sakuga.tensors.file import TensorFile
 
 PARAMETERS = "string_to_param."
@@ -47,7 +48,7 @@ def load_embedding(path: Path) -> Embedding:
         if known.role != "embedding":
             raise UnknownFile(
                 f"{path.name} is not an embedding",
-                given=f"a {known.role}: it {known.reason}",
+                given=f"{spoken(known.role)}: it {known.reason}",
                 expected="vectors for a text encoder",
                 do="use this file where it belongs",
             )

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sakuga.errors import FileProblem, nearest_name
+from sakuga.errors import FileProblem, SakugaError, Several, nearest_name
 from sakuga.models.schedule import Schedule
+from sakuga.spec.job import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,32 +33,41 @@ class Defaults:
 
     def replaced(self, given: Mapping[str, Any], source: str) -> Defaults:
         """These defaults with those of a ``sakuga.json``. Raises FileProblem for unknown or odd ones."""
+        known = [field.name for field in dataclasses.fields(self)]
         for key, value in given.items():
-            if key not in _KINDS:
+            if key not in known:
                 raise FileProblem(
                     f"{source} sets a default that does not exist",
                     given=key,
-                    expected=", ".join(_KINDS),
-                    nearest=nearest_name(key, _KINDS),
+                    expected=", ".join(known),
+                    nearest=nearest_name(key, known),
                 )
-            if not isinstance(value, _KINDS[key]) or isinstance(value, bool):
-                raise FileProblem(f"{source} sets a default of the wrong kind", given=f"{key}: {value!r}")
+            if expected := _unlike_a_stage(key, value, may_be_none=getattr(self, key) is None):
+                raise FileProblem(
+                    f"{source} sets a default that no stage can have",
+                    given=f"{key}: {value!r}"[:80],
+                    expected=expected,
+                    do=f"correct {source}",
+                )
         ready: dict[str, Any] = {
-            key: tuple(map(str, value)) if isinstance(value, list) else value for key, value in given.items()
+            key: tuple(value) if isinstance(value, list) else value for key, value in given.items()
         }
         return dataclasses.replace(self, **ready)
 
 
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    "sampler": (str,),
-    "steps": (int,),
-    "guidance": (int, float),
-    "noise": (str,),
-    "controls": (list,),
-    "motion": (str, type(None)),
-    "prompt": (str,),
-    "negative_prompt": (str,),
-}
+def _unlike_a_stage(key: str, value: object, *, may_be_none: bool) -> str | None:
+    """What would have to stand in the place of ``value`` for a Stage to take it; None if it does."""
+    if value is None:
+        return None if may_be_none else "a value, or no such entry"
+    try:
+        fields: dict[str, Any] = {key: value}
+        Stage(**fields)
+    except SakugaError as error:
+        finding = error.findings[0] if isinstance(error, Several) else error
+        return finding.expected or finding.title
+    if isinstance(value, list) and not all(isinstance(one, str) for one in value):
+        return "controls in short form, such as tile:0.5"
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

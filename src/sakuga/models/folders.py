@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sakuga.errors import FileProblem, UnknownFile, UnreadableFile, nearest_name
+from sakuga.models.bounds import check_bounds
 from sakuga.models.signatures import Role
 
 KINDS: Mapping[str, Role] = {
@@ -44,7 +45,9 @@ class PartFolder:
 
     @classmethod
     def read(cls, path: Path) -> PartFolder:
-        """Read ``config.json``. Raises FileProblem if there is none, UnknownFile if its class is none of ours."""
+        """Read ``config.json``. Raises FileProblem if there is none or its numbers are no model's, UnknownFile if its
+        class is none of ours.
+        """
         if not (path / "config.json").is_file():
             raise FileProblem(
                 "a folder that holds no model",
@@ -53,7 +56,8 @@ class PartFolder:
                 do="name the folder of the part itself, or a file",
             )
         config = read_config(path / "config.json")
-        kind = str(config.get("_class_name") or next(iter(config.get("architectures") or ()), "nothing"))
+        named = config.get("architectures")
+        kind = str(config.get("_class_name") or (named[0] if isinstance(named, list) and named else "nothing"))
         if kind not in KINDS:
             raise UnknownFile(
                 f"{path.name} is a folder with a kind of model that is not known here",
@@ -62,6 +66,7 @@ class PartFolder:
                 nearest=nearest_name(kind, KINDS),
                 do="choose another folder",
             )
+        check_bounds(config, f"{path.name}/config.json")
         return cls(path=path, kind=kind, role=KINDS[kind], config=config)
 
     def weight_files(self) -> tuple[Path, ...]:

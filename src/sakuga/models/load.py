@@ -20,6 +20,7 @@ from sakuga.models.library import Library
 from sakuga.models.motion import MotionModules
 from sakuga.models.outline import outline
 from sakuga.models.parts import PartFiles, control_blueprint, vae_blueprint
+from sakuga.models.signatures import spoken
 from sakuga.models.skeletons import Control
 from sakuga.models.sources import sources_of
 
@@ -77,8 +78,8 @@ def _known(path: Path, role: str) -> Recognised:
     if known.role != role:
         raise UnknownFile(
             f"{path.name} is not what is needed here",
-            given=f"a {known.role.replace('_', ' ')} in {known.layout} layout: it {known.reason}",
-            expected=f"a {role.replace('_', ' ')}",
+            given=f"{spoken(known.role)} in {known.layout} layout: it {known.reason}",
+            expected=spoken(role),
             do="choose another file, and use this one where it belongs",
         )
     return known

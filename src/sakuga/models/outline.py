@@ -22,11 +22,13 @@ from sakuga.models.library import BASE, Library
 from sakuga.models.parts import Blueprint, PartFiles, text_blueprint, unet_blueprint, vae_blueprint
 from sakuga.models.schedule import Schedule
 from sakuga.models.settings import read_settings
+from sakuga.models.signatures import spoken
 from sakuga.tensors.file import TensorFile
 
 if TYPE_CHECKING:
     from torch import nn
 
+SCHEDULER = "scheduler/scheduler_config.json"
 VAE, TEXT = "first_stage_model.", "cond_stage_model.transformer."
 PREDICTS_V, ZERO_SNR = "v_pred", "ztsnr"  # tensors by whose presence a checkpoint says how it was trained
 
@@ -76,7 +78,7 @@ def outline(ref: str | Path, library: Library, *, own_vae: bool = True) -> Outli
     if known.role not in ("bundle", "checkpoint"):
         raise UnknownFile(
             f"{path.name} is no base model",
-            given=f"a {known.role.replace('_', ' ')} in {known.layout} layout: it {known.reason}",
+            given=f"{spoken(known.role)} in {known.layout} layout: it {known.reason}",
             expected="a checkpoint with UNet, VAE and text encoder, or a folder of parts",
             do="choose a base, and use this file where it belongs",
         )
@@ -91,7 +93,7 @@ def outline(ref: str | Path, library: Library, *, own_vae: bool = True) -> Outli
 
 def _of_folder(folder: Path, family: Family, own_vae: bool) -> Outline:
     name, defaults = read_settings(folder, family)
-    scheduler = folder / "scheduler" / "scheduler_config.json"
+    scheduler = folder / SCHEDULER
     return Outline(
         path=folder,
         name=name,

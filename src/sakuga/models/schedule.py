@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from sakuga.errors import FileProblem, nearest_name
+from sakuga.models.bounds import check_bounds
 
 PREDICTIONS = ("epsilon", "v_prediction")
 SPACINGS = ("diffutoon", "trailing")
@@ -53,7 +54,7 @@ class Schedule:
         _one_of("timestep_spacing", self.spacing, SPACINGS)
         bars = self.alphas_bar
         falling = all(a > b for a, b in itertools.pairwise(bars))
-        if not bars or not falling or bars[0] >= 1 or bars[-1] < 0:
+        if not bars or not falling or not 0 <= bars[-1] <= bars[0] < 1:
             raise FileProblem(
                 "these betas are no noise schedule",
                 given=f"{len(bars)} values of alpha-bar, the first {bars[:1]}, the last {bars[-1:]}",
@@ -102,8 +103,8 @@ class Schedule:
 
     @staticmethod
     def left_aside(config: Mapping[str, Any]) -> dict[str, str]:
-        """The entries of a ``scheduler_config.json`` that ``from_config`` does not use, each with the reason."""
-        reasons = {name: "how to sample is the Job's to say" for name in config if name in _SAMPLING}
+        """The entries of a ``scheduler_config.json`` that ``from_config`` does not follow, each with the reason."""
+        reasons = {name: "how to sample is the Job's to say" for name in config if _SAMPLING.get(name, ()) is None}
         if "timestep_spacing" in config and config["timestep_spacing"] != "trailing":
             reasons["timestep_spacing"] = "our own grid is used, which starts at the noisiest step and ends at 0"
         known = _TRAINING | _SAMPLING.keys()
@@ -167,23 +168,12 @@ def _betas(name: str, start: float, end: float, steps: int) -> torch.Tensor:
 
 
 def _betas_of(config: Mapping[str, Any]) -> torch.Tensor:
-    try:
-        if config.get("trained_betas") is not None:
-            return torch.tensor([float(beta) for beta in config["trained_betas"]], dtype=torch.float32)
-        ends = float(config.get("beta_start", BETA_START)), float(config.get("beta_end", BETA_END))
-        steps = int(config.get("num_train_timesteps", STEPS))
-    except (TypeError, ValueError) as error:
-        raise FileProblem(
-            "the betas of the noise schedule are no numbers",
-            given=str(error),
-            expected="numbers in beta_start, beta_end, num_train_timesteps and trained_betas",
-            do="correct scheduler_config.json",
-        ) from error
-    if not 0 < ends[0] <= ends[1] < 1:
-        _refuse("beta_start, beta_end", ends, "0 < beta_start ≤ beta_end < 1")
-    if steps < 1:
-        _refuse("num_train_timesteps", steps, "at least 1")
-    return _betas(str(config.get("beta_schedule", "scaled_linear")), *ends, steps)
+    if config.get("trained_betas") is not None:
+        return torch.atleast_1d(torch.tensor(config["trained_betas"], dtype=torch.float32))
+    start, end = config.get("beta_start", BETA_START), config.get("beta_end", BETA_END)
+    if start > end:
+        _refuse("beta_start, beta_end", (start, end), "beta_start ≤ beta_end")
+    return _betas(config.get("beta_schedule", "scaled_linear"), start, end, config.get("num_train_timesteps", STEPS))
 
 
 def _alphas_bar(betas: torch.Tensor, zero_terminal_snr: bool) -> tuple[float, ...]:
@@ -253,7 +243,8 @@ _SAMPLING: dict[str, tuple[object, ...] | None] = {
 
 
 def _check(config: Mapping[str, Any]) -> None:
-    """Refuse, by name, every entry that we would have to ignore although it changes what comes out."""
+    """Refuse, by name, every entry that we would have to ignore although it changes what comes out, and odd numbers."""
+    check_bounds(config, "scheduler_config.json")
     kind = str(config.get("_class_name", ""))
     if "Flow" in kind or "EDM" in kind or "VQ" in kind:
         _refuse("_class_name", kind, "a scheduler over discrete betas, such as DDIMScheduler")

@@ -12,9 +12,18 @@ from typing import Literal
 
 from sakuga.models.keys import Keys
 
-Role = Literal["checkpoint", "unet", "vae", "text_encoder", "control", "motion", "embedding", "adapter", "bundle"]
+Role = Literal[
+    "checkpoint", "unet", "vae", "text_encoder", "scheduler", "control", "motion", "embedding", "adapter", "bundle"
+]
+SPOKEN = {"adapter": "LoRA", "control": "ControlNet", "motion": "motion module", "vae": "VAE", "unet": "UNet"}
 WRAPPING = r"(?:state_dict\.)?(?:module\.)?"  # what training programs put around all names
 MOTION = r"(?:down|up)_blocks\.\d+\.motion_modules\.\d+\."
+
+
+def spoken(role: str) -> str:
+    """A role as people say it: "a VAE", "an embedding"."""
+    word = SPOKEN.get(role, role.replace("_", " "))
+    return f"{'an' if word[0] in 'aeio' else 'a'} {word}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +40,7 @@ class Signature:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a signature compares with a file: its prefix there, the marks found, those missing, those in the way."""
+    """How a signature compares with a file: its prefix there, keys with a mark, marks missing, keys in the way."""
 
     signature: Signature
     prefix: str
@@ -54,13 +63,14 @@ def compare(signature: Signature, keys: Keys) -> Reading:
     """Look for the marks of ``signature`` in ``keys``."""
     prefix = _prefix(signature, keys)
     literal = re.escape(prefix or "")
-    found = tuple(mark for mark in signature.marks if prefix is not None and keys.find(f"{literal}(?:{mark})"))
+    look = {mark: keys.find(f"{literal}(?:{mark})") for mark in (*signature.marks, *signature.absent)}
+    marked = [look[mark] for mark in signature.marks if prefix is not None]
     return Reading(
         signature=signature,
         prefix=prefix or "",
-        found=tuple(plain(mark) for mark in found),
-        missing=tuple(plain(mark) for mark in signature.marks if mark not in found),
-        in_the_way=tuple(plain(mark) for mark in signature.absent if keys.find(f"{literal}(?:{mark})")),
+        found=tuple(match[0] for match in marked if match),
+        missing=tuple(plain(mark) for mark in signature.marks if prefix is None or not look[mark]),
+        in_the_way=tuple(match[0] for mark in signature.absent if (match := look[mark])),
     )
 
 
@@ -75,7 +85,9 @@ def _prefix(signature: Signature, keys: Keys) -> str | None:
 
 def plain(mark: str) -> str:
     """A mark as people read it."""
-    return mark.replace(r"\.", ".").replace(r"\d+", "#").replace("(?:", "(").rstrip("$")
+    for sign, word in ((r"\.", "."), (r"\d+", "#"), ("(?:down|up)", "down"), (".*", "…"), (".+", "…")):
+        mark = mark.replace(sign, word)
+    return mark.rstrip("$")
 
 
 LDM_UNET = (r"input_blocks\.0\.0\.weight$", r"time_embed\.0\.weight$", r"middle_block\.1\.", r"out\.2\.weight$")

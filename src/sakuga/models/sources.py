@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
-from sakuga.models.bundle import Source
+from sakuga.models.bundle import Leftover, Source
+from sakuga.models.folders import read_config
 from sakuga.models.leftovers import leftovers
 from sakuga.models.parts import PartFiles
+from sakuga.models.schedule import Schedule
 from sakuga.models.signatures import Role
 from sakuga.tensors.file import TensorFile
 
@@ -21,3 +24,10 @@ def sources_of(part: PartFiles, role: Role, used: Iterable[str]) -> tuple[Source
     """The account of each file of a part."""
     taken = frozenset(used)
     return tuple(source_of(file, role, taken) for file in part.files)
+
+
+def source_of_scheduler(path: Path) -> Source:
+    """The account of a ``scheduler_config.json``: its entries about the training are used."""
+    config = read_config(path)
+    left = tuple(Leftover(key=key, reason=reason) for key, reason in Schedule.left_aside(config).items())
+    return Source(path=path, role="scheduler", used=len(config) - len(left), leftovers=left)

@@ -13,6 +13,8 @@ from typing import Any
 
 from transformers import CLIPTokenizer
 
+from sakuga.errors import FileProblem
+
 VOCABULARY = Path(__file__).parent / "clip_vocabulary" / "bpe_simple_vocab_16e6.txt.gz"
 POSITIONS = 77
 MERGES = 49152 - 256 - 2  # CLIP uses the first ones of a longer list
@@ -33,10 +35,18 @@ def clip_tokenizer() -> CLIPTokenizer:
 
 
 def tokenizer_at(folder: Path) -> CLIPTokenizer:
-    """The tokenizer of a model's folder ``tokenizer``; that of the package if there is none."""
+    """The tokenizer of a model's folder ``tokenizer``; that of the package if there is none. Raises FileProblem."""
     if not (folder / "vocab.json").is_file() and not (folder / "tokenizer.json").is_file():
         return clip_tokenizer()
-    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    try:
+        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the library raises whatever the odd file happened to break
+        raise FileProblem(
+            "the tokenizer cannot be read",
+            given=f"{folder}: {type(error).__name__}: {' '.join(str(error).split())[:200]}",
+            expected="CLIP's tokenizer, as transformers writes it",
+            do="fetch the folder again, or take it away: the package has CLIP's own",
+        ) from error
     return tokenizer
 
 

@@ -17,9 +17,11 @@ from sakuga.lora.targets import shapes_of
 from sakuga.models.detect import recognise
 from sakuga.models.device import resolve
 from sakuga.models.embedding import check_width, load_embedding
+from sakuga.models.families import TITLES
 from sakuga.models.frame_limit import check_frames, positions_in
 from sakuga.models.library import STARTER, Library, adapter_name
 from sakuga.models.outline import Outline, outline
+from sakuga.models.signatures import spoken
 from sakuga.render.annotators import find_annotator
 from sakuga.render.plan import ControlPlan, Plan, SourcePlan, StagePlan
 from sakuga.render.settings import Settings, settle
@@ -51,6 +53,7 @@ class _Examiner:
 
     def __init__(self, job: Job, library: Library, report: Report) -> None:
         self.job, self.report, self.errors = job, report, list[SakugaError]()
+        self.surveys: dict[str, tuple[Survey, str] | None] = {}
         self.base = self.attempt("base", lambda: outline(job.base, library))
         self.library = library.including(self.base.folder) if self.base else library
 
@@ -66,6 +69,8 @@ class _Examiner:
             self.attempt("output", lambda: check_output(output, frames=count, overwrite=True))
         stages = [self.stage(stage, number) for number, stage in enumerate(job.stages)] if self.base else []
         raise_all(self.errors)
+        if "seed" in job.model_fields_set and all(stage and stage.settings.noise == "zero" for stage in stages):
+            self.report.note("seed", "noise is zero in every stage, so it has no effect")
         assert where and source and output and self.base, "what is missing has been raised"
         whole = tuple(stage for stage in stages if stage)
         return Plan(job=job, source=source, output=output, base=self.base.path, stages=whole, where=where)
@@ -135,13 +140,16 @@ class _Examiner:
         self.attempt(f"{place}.clip_skip", lambda: self.clip_skip(settings))
         self.report.notes.extend(note for note in settings.notes if note not in self.report.notes)
         self.report.stages.append(settings.told())
-        adapters = self.each(f"{place}.adapters", settings.adapters, lambda use: self.adapter(use, number))
+        adapters = [
+            self.attempt(given, partial(self.adapter, use, number, given))
+            for use, given in zip(settings.adapters, settings.places, strict=True)
+        ]
         controls = self.each(f"{place}.controls", settings.controls, self.control)
         embeddings = self.each(f"{place}.embeddings", settings.embeddings, self.embedding)
         embeddings += self.mentioned(settings, place, embeddings)
         return StagePlan(
             settings=settings,
-            adapters=adapters,
+            adapters=tuple(path for path in adapters if path is not None),
             controls=controls,
             embeddings=embeddings,
             motion=self.motion(place, settings),
@@ -157,10 +165,11 @@ class _Examiner:
         path = self.library.find(ref, role)
         known = recognise(path)
         if known.role != role or known.family not in (None, self.base.family.name):
+            of_family = f" of {TITLES[known.family]}" if known.family else ""
             raise FileProblem(
                 f"{path.name} does not belong here",
-                given=f"a {known.role.replace('_', ' ')} of {known.family or 'an unknown family'}: it {known.reason}",
-                expected=f"a {role} of {self.base.family.title}, because base is {self.base.name!r}",
+                given=f"{spoken(known.role)}{of_family}: it {known.reason}",
+                expected=f"{spoken(role)} of {self.base.family.title}, because base is {self.base.name!r}",
                 do="choose another file, or another base",
             )
         return path
@@ -203,17 +212,27 @@ class _Examiner:
         """The annotator and the network of a control."""
         return ControlPlan(use=use, annotator=find_annotator(use.kind), path=self.part(use.file or use.kind, "control"))
 
-    def adapter(self, use: LoraUse, stage: int) -> Path:
-        """The path of an adapter that fits the base; its keys go into the report."""
+    def adapter(self, use: LoraUse, stage: int, place: str) -> Path | None:
+        """The path of an adapter that fits the base; its keys go into the report. None: refused at an earlier place."""
+        if use.file not in self.surveys:
+            self.surveys[use.file] = None
+            self.surveys[use.file] = self.survey(use.file)
+        known = self.surveys[use.file]
+        if known is None:
+            return None
+        self.report.adapters.append(_told(*known, use, stage, place))
+        return known[0].path
+
+    def survey(self, ref: str) -> tuple[Survey, str]:
+        """What is in an adapter's file, and its sha256. Each file is read once, however often it is used."""
         assert self.base is not None
-        path = self.library.find(use.file, "adapter")
+        path = self.library.find(ref, "adapter")
         with TensorFile.open(path) as file:
             expected = f'an adapter for {self.base.family.title}, because base is "{self.base.name}"'
-            survey = check_adapter(file, self.names, shapes=self.shapes, expected=expected)
-            self.report.adapters.append(_told(survey, use, stage, file.sha256))
-        for remark in survey.remarks():
-            self.report.note(path.name, remark)
-        return path
+            found = check_adapter(file, self.names, shapes=self.shapes, expected=expected)
+            for remark in found.remarks():
+                self.report.note(path.name, remark)
+            return found, file.sha256
 
     @cached_property
     def names(self) -> NameMap:
@@ -230,7 +249,7 @@ class _Examiner:
         return self.base
 
 
-def _told(survey: Survey, use: LoraUse, stage: int, sha256: str) -> dict[str, object]:
+def _told(survey: Survey, sha256: str, use: LoraUse, stage: int, place: str) -> dict[str, object]:
     """The report's entry for one use of an adapter."""
     fitting = [module for module in survey.modules if module.verdict == "fits"]
     left = survey.leftovers()
@@ -246,6 +265,7 @@ def _told(survey: Survey, use: LoraUse, stage: int, sha256: str) -> dict[str, ob
         "file": str(survey.path),
         "sha256": sha256,
         "stage": stage,
+        "from": "prompt" if place.endswith("prompt") else "adapters",
         "layout": survey.layout,
         "family": survey.family.family,
         "algorithms": sorted({module.algorithm for module in fitting}),

@@ -24,6 +24,7 @@ def content_key(job: Job, plan: Plan, report: Report) -> str:
         "version": __version__,
         "source": plan.source.content_key,
         "job": job_key(job),
+        "stages": [stage.settings.told() for stage in plan.stages],  # with what the base's own defaults filled in
         "models": sorted(model["sha256"] for model in report.models),
         "adapters": [adapter["sha256"] for adapter in report.adapters],
         "suffix": plan.output.suffix,

@@ -5,6 +5,8 @@ The one place where the two meet. Refuses to look at files; it only decides, and
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -22,11 +24,15 @@ OFF = "none"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """One pass over the clip, decided. ``motion`` and ``vae`` are names or paths; None: none, the base's own VAE."""
+    """One pass over the clip, decided. ``motion`` and ``vae`` are names or paths; None: none, the base's own VAE.
+
+    ``places`` says for each adapter where it was given: ``stages.0.adapters.1``, or ``stages.0.prompt`` by a tag.
+    """
 
     prompt: str
     negative_prompt: str
     adapters: tuple[LoraUse, ...]
+    places: tuple[str, ...]
     controls: tuple[ControlUse, ...]
     embeddings: tuple[str, ...]
     motion: str | None
@@ -75,9 +81,10 @@ def settle(stage: Stage, defaults: Defaults, number: int = 0) -> Settings:
 
     prompt, tagged = split_prompt(stage.prompt)
     adapters = (*stage.adapters, *tagged)
-    for index, use in enumerate(adapters):
+    places = (*(f"{path}.adapters.{index}" for index in range(len(stage.adapters))), *[f"{path}.prompt"] * len(tagged))
+    for use, place in zip(adapters, places, strict=True):
         for weight in (use.weight, use.text_encoder_weight):
-            _check_weight(weight, f"{path}.adapters.{index}")
+            _check_weight(weight, place)
     motion = stage.motion
     if motion == "auto":
         motion = defaults.motion or OFF
@@ -87,6 +94,7 @@ def settle(stage: Stage, defaults: Defaults, number: int = 0) -> Settings:
         prompt=prompt,
         negative_prompt=stage.negative_prompt,
         adapters=adapters,
+        places=places,
         controls=own("controls", parsed),
         embeddings=stage.embeddings,
         motion=None if motion == OFF else motion,
@@ -98,38 +106,47 @@ def settle(stage: Stage, defaults: Defaults, number: int = 0) -> Settings:
         clip_skip=stage.clip_skip,
         noise=own("noise", defaults.noise),
         window=stage.window,
-        stride=stage.stride,
+        stride=max(1, stage.window // 2) if stage.stride is None else stage.stride,
         notes=(),
     )
-    notes = [
-        Note(what=f"{path}.prompt", reason=f"{tag} is no tag that is known here; the model reads it as words")
-        for tag in tags_left(prompt + " " + stage.negative_prompt)
-    ]
-    notes += _silent(settings, path)
+    notes = _read_as_words(settings, path) + _silent(settings, path, stage.model_fields_set)
     if decided:
         notes.append(Note(what=path, reason=f"left open, so the base's own: {', '.join(decided)}"))
     return replace(settings, notes=tuple(notes))
 
 
-def _silent(settings: Settings, path: str) -> list[Note]:
-    """What was given and cannot have an effect, each with the reason."""
+def _read_as_words(settings: Settings, path: str) -> list[Note]:
+    """The tags that are none where they stand."""
     found = []
-    for index, use in enumerate(settings.adapters):
-        one = settings.steps == 1 and isinstance(use.weight, Curve)
-        place = f"{path}.adapters.{index}"
-        if one:
+    for name in ("prompt", "negative_prompt"):
+        for tag in tags_left(getattr(settings, name)):
+            adapter = tag.startswith(("<lora:", "<lyco:"))  # in the prompt these have become adapters
+            why = "counts in the prompt alone" if adapter else "is no tag that is known here"
+            found.append(Note(what=f"{path}.{name}", reason=f"{tag} {why}; the model reads it as words"))
+    return found
+
+
+def _silent(settings: Settings, path: str, given: Collection[str]) -> list[Note]:
+    """What was ``given`` and cannot have an effect, each with the reason."""
+    found = []
+    for use, place in zip(settings.adapters, settings.places, strict=True):
+        if settings.steps == 1 and isinstance(use.weight, Curve):
             found.append(
                 Note(what=place, reason=f"a curve over a single step stays at its start, {at(use.weight, 0, 1):g}")
             )
         elif use.weight == 0 and use.text_encoder_weight in (0, None):
             found.append(Note(what=place, reason="its weight is 0, so it has no effect"))
-        if any(other.file == use.file for other in settings.adapters[:index]):
-            found.append(Note(what=place, reason=f"{use.file} is there more than once; the weights add up"))
+    for file, count in Counter(use.file for use in settings.adapters).items():
+        if count > 1:
+            found.append(Note(what=f"{path}.adapters", reason=f"{file} is there {count} times; the weights add up"))
     for index, control in enumerate(settings.controls):
         if control.scale == 0:
             found.append(Note(what=f"{path}.controls.{index}", reason="its scale is 0, so it has no effect"))
     if settings.negative_prompt and settings.guidance == 1:
         found.append(Note(what=f"{path}.negative_prompt", reason="guidance is 1, so it has no effect"))
+    for name in ("window", "stride"):
+        if name in given and settings.motion is None:
+            found.append(Note(what=f"{path}.{name}", reason="there is no motion module, so it has no effect"))
     return found
 
 

@@ -18,6 +18,7 @@ from sakuga.render.parts import PartsKeeper
 from sakuga.render.run import Run
 from sakuga.report import Report
 from sakuga.spec.job import Job
+from sakuga.spec.load import check_is_job
 from sakuga.video.read import open_clip
 
 
@@ -56,7 +57,8 @@ class Studio:
         """Render ``job`` and write its output and, beside it, the report.
 
         Raises the findings of a check before any weight is read, ``OutputExists``, ``OutputError``, ``ClipError``, and
-        ``Stopped`` when ``progress`` was asked to stop; in each case nothing stands under the output's name. Frames XX
+        ``Stopped`` when ``progress`` was asked to stop; in each case nothing stands under the output's name. What
+        was finished when it was stopped is beside it, as ``<stem>-stopped``.
         """
         report = self._new_report(job)
         with report.timed("check"):
@@ -91,4 +93,5 @@ class Studio:
 
     @staticmethod
     def _new_report(job: Job) -> Report:
+        check_is_job(job)
         return Report(version=__version__, job=job.model_dump(mode="json"))

@@ -1,10 +1,13 @@
 """Entry: where one tensor lies in a file, and how to fetch it. One record for every container; fetching never guesses.
 
+Where the container states a checksum (zips do), numbers that are not those that were written are refused.
+
 Number formats are called by their names in safetensors headers (``F16``, ``BF16`` …), also for pickles.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import RawIOBase
@@ -41,9 +44,47 @@ BITS: Mapping[str, int] = {
 }
 
 
+PIECE_BYTES = 1 << 20
+
+
+@dataclass(kw_only=True, eq=False)
+class Block:
+    """The bytes ``start`` … ``stop`` on which one or more tensors lie. ``crc32`` 0: the file states none, as torch
+    writes when it was told to save without.
+    """
+
+    start: int
+    stop: int
+    crc32: int = 0
+    _sound: bool = False
+
+    def check(self, stream: RawIOBase, name: str, start: int, read: memoryview) -> None:
+        """Raise UnreadableFile unless the bytes are those that were written; looks once, a megabyte at a time.
+
+        ``read`` are the bytes from ``start`` on, of the tensor ``name``; they are not read again if they come first.
+        """
+        if self._sound or not self.crc32:
+            return
+        found, place = (zlib.crc32(read), start + len(read)) if start == self.start else (0, self.start)
+        stream.seek(place)
+        while place < self.stop and (piece := stream.read(min(PIECE_BYTES, self.stop - place))):
+            found, place = zlib.crc32(piece, found), place + len(piece)
+        if found != self.crc32:
+            raise UnreadableFile(
+                "the numbers in the file are not those that were written",
+                given=f"{name}: a CRC-32 of {found:08x}",
+                expected=f"{self.crc32:08x}, as the file states",
+                do="fetch or copy the file again; some of its bits have changed",
+            )
+        self._sound = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One tensor of a file: format, shape, bytes ``start`` … ``stop`` (absolute). ``stride`` None: contiguous."""
+    """One tensor of a file: format, shape, bytes ``start`` … ``stop`` (absolute). ``stride`` None: contiguous.
+
+    ``block``: the bytes that it is a part of, where the file states a checksum of them.
+    """
 
     name: str
     dtype: str
@@ -51,11 +92,13 @@ class Entry:
     start: int
     stop: int
     stride: tuple[int, ...] | None = None
+    block: Block | None = None
 
     def read(self, stream: RawIOBase) -> torch.Tensor:
         """An own, contiguous copy on the CPU in the file's format.
 
-        Raises UnreadableFile for a format that no adapter and no model uses, and when the file ends too early.
+        Raises UnreadableFile for a format that no adapter and no model uses, when the file ends too early and when its
+        checksum says that the numbers have changed.
         """
         import torch
 
@@ -69,6 +112,8 @@ class Entry:
         raw = torch.empty(self.stop - self.start, dtype=torch.uint8)
         if raw.numel():
             self._fill(stream, raw.numpy().data)
+            if self.block is not None:
+                self.block.check(stream, self.name, self.start, raw.numpy().data)
         if self.dtype == "BOOL":
             return (raw != 0).reshape(self.shape)
         values = raw.view(getattr(torch, TORCH_NAMES[self.dtype]))

@@ -94,11 +94,15 @@ class TensorFile:
 
     @contextmanager
     def _reading(self) -> Iterator[FileIO]:
-        if self._stream is not None:
-            yield self._stream
-            return
-        with self.path.open("rb", buffering=0) as stream:
-            yield stream
+        try:
+            if self._stream is not None:
+                yield self._stream
+                return
+            with self.path.open("rb", buffering=0) as stream:
+                yield stream
+        except UnreadableFile as error:
+            error.given = f"{self.path}: {error.given}"
+            raise
 
     def __enter__(self) -> Self:
         self._stream = self.path.open("rb", buffering=0)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sakuga.tensors.entry import Block
 from sakuga.tensors.pickle_allowed import Refused, Storage
 from sakuga.tensors.pickle_machine import Machine
 
@@ -21,10 +22,10 @@ PROTOCOL = 1001
 
 @dataclass(frozen=True, kw_only=True)
 class Legacy:
-    """The value that was pickled, and the bytes (start, stop) of each storage by its key."""
+    """The value that was pickled, and the bytes of each storage by its key. This container states no checksums."""
 
     value: Any
-    storages: Mapping[str, tuple[int, int]]
+    storages: Mapping[str, Block]
 
 
 def read_legacy(path: Path) -> Legacy:
@@ -43,8 +44,8 @@ def read_legacy(path: Path) -> Legacy:
         return Legacy(value=value, storages=_spans(source, keys, machine.storages))
 
 
-def _spans(source: mmap.mmap, keys: list[str], known: Mapping[str, Storage]) -> dict[str, tuple[int, int]]:
-    spans: dict[str, tuple[int, int]] = {}
+def _spans(source: mmap.mmap, keys: list[str], known: Mapping[str, Storage]) -> dict[str, Block]:
+    spans: dict[str, Block] = {}
     place = source.tell()
     for key in keys:
         if key not in known or key in spans:
@@ -54,5 +55,5 @@ def _spans(source: mmap.mmap, keys: list[str], known: Mapping[str, Storage]) -> 
         place = start + count * known[key].item_bytes
         if place > len(source):
             raise Refused("the file is cut off")
-        spans[key] = (start, place)
+        spans[key] = Block(start=start, stop=place)
     return spans

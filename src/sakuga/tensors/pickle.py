@@ -7,13 +7,14 @@ Refused are names outside the list, storages and tensors that do not fit togethe
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sakuga.errors import UnreadableFile
-from sakuga.tensors.entry import Entry
+from sakuga.tensors.entry import Block, Entry
 from sakuga.tensors.legacy_spans import read_legacy
 from sakuga.tensors.pickle_allowed import Inert, Name, Refused, View
 from sakuga.tensors.pickle_machine import Machine
@@ -34,8 +35,8 @@ class Pickled:
 def read_pickle(path: Path, *, zipped: bool) -> Pickled:
     """Read the checkpoint at ``path`` except for its numbers. Raises UnreadableFile with the reason."""
     try:
-        value, spans = _read_zip(path) if zipped else _read_old(path)
-        return _flatten(value, spans)
+        value, blocks = _read_zip(path) if zipped else _read_old(path)
+        return _flatten(value, blocks)
     except Refused as refused:
         raise UnreadableFile(
             f"{path.name} cannot be read as a checkpoint",
@@ -45,27 +46,29 @@ def read_pickle(path: Path, *, zipped: bool) -> Pickled:
         ) from None
 
 
-def _read_zip(path: Path) -> tuple[Any, Mapping[str, tuple[int, int]]]:
+def _read_zip(path: Path) -> tuple[Any, Mapping[str, Block]]:
     spans = read_spans(path)
-    start, stop = spans.pickle
     with path.open("rb") as stream:
-        stream.seek(start)
-        return Machine().run(io.BytesIO(stream.read(stop - start))), spans.storages
+        stream.seek(spans.pickle.start)
+        pickled = stream.read(spans.pickle.stop - spans.pickle.start)
+    if spans.pickle.crc32 not in (0, zlib.crc32(pickled)):
+        raise Refused("some bits of its pickle have changed: its CRC-32 is not the one that the zip states")
+    return Machine().run(io.BytesIO(pickled)), spans.storages
 
 
-def _read_old(path: Path) -> tuple[Any, Mapping[str, tuple[int, int]]]:
+def _read_old(path: Path) -> tuple[Any, Mapping[str, Block]]:
     legacy = read_legacy(path)
     return legacy.value, legacy.storages
 
 
-def _flatten(value: Any, spans: Mapping[str, tuple[int, int]]) -> Pickled:
+def _flatten(value: Any, blocks: Mapping[str, Block]) -> Pickled:
     entries: dict[str, Entry] = {}
     extras: dict[str, object] = {}
     for name, leaf in _leaves(value):
         if name in entries or name in extras:
             raise Refused(f"the name {name!r} twice")
         if isinstance(leaf, View):
-            entries[name] = _entry(name, leaf, spans)
+            entries[name] = _entry(name, leaf, blocks)
         else:
             extras[name] = leaf
     return Pickled(entries=entries, extras=extras)
@@ -104,14 +107,15 @@ def _told(value: Name | Inert) -> str:
     return f"<{value}>" if isinstance(value, Name) else f"<{value.what}>"
 
 
-def _entry(name: str, view: View, spans: Mapping[str, tuple[int, int]]) -> Entry:
+def _entry(name: str, view: View, blocks: Mapping[str, Block]) -> Entry:
     storage = view.storage
-    if storage.key not in spans:
+    if storage.key not in blocks:
         raise Refused(f"the numbers of {name!r} are missing")
-    begin, end = spans[storage.key]
-    if storage.count * storage.item_bytes > end - begin:
-        raise Refused(f"{end - begin} bytes for {storage.count} numbers of {storage.dtype} ({name!r})")
-    start = begin + view.offset * storage.item_bytes
+    block = blocks[storage.key]
+    size_bytes = block.stop - block.start
+    if storage.count * storage.item_bytes > size_bytes:
+        raise Refused(f"{size_bytes} bytes for {storage.count} numbers of {storage.dtype} ({name!r})")
+    start = block.start + view.offset * storage.item_bytes
     return Entry(
         name=name,
         dtype=storage.dtype,
@@ -119,4 +123,5 @@ def _entry(name: str, view: View, spans: Mapping[str, tuple[int, int]]) -> Entry
         start=start,
         stop=start + view.reach * storage.item_bytes,
         stride=None if view.contiguous else view.stride,
+        block=block,
     )

@@ -216,4 +216,4 @@ def key_of(given: Any) -> Any:
     """A key of a dict: text, a number or an allowed name. Nothing else, so hashing never runs deep."""
     if isinstance(given, (str, int, float, bytes, Name)) or given is None:
         return given
-    raise Refused(f"a {type(given).__name__} as a key")
+    raise Refused(f"{type(given).__name__} as a key")

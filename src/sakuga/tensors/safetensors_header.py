@@ -138,7 +138,7 @@ def _entry(name: str, fields: Any, begin: int) -> Entry:
     start, stop = offsets
     size_bytes = bytes_of(dtype, tuple(shape))
     if size_bytes != stop - start:
-        raise _Refused(f"{stop - start} bytes for {name!r}, a {dtype} of shape {shape}")
+        raise _Refused(f"{stop - start} bytes for {name!r}, {dtype} of shape {shape}")
     return Entry(name=name, dtype=dtype, shape=tuple(shape), start=begin + start, stop=begin + stop)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
+from sakuga.tensors.entry import Block
 from sakuga.tensors.pickle_allowed import Refused
 
 MEMBER_CAP = 200_000
@@ -22,10 +23,10 @@ _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 @dataclass(frozen=True, kw_only=True)
 class ZipSpans:
-    """Bytes (start, stop) of the pickle and of each storage by its key."""
+    """The bytes of the pickle and of each storage by its key, with their checksums."""
 
-    pickle: tuple[int, int]
-    storages: Mapping[str, tuple[int, int]]
+    pickle: Block
+    storages: Mapping[str, Block]
 
 
 def read_spans(path: Path) -> ZipSpans:
@@ -36,9 +37,9 @@ def read_spans(path: Path) -> ZipSpans:
             _check(members, path.stat().st_size)
             root = _root(members)
             spans = {member.filename: _span(stream, member, path.stat().st_size) for member in members}
-            start, stop = spans.get(f"{root}/byteorder", (0, 0))
-            stream.seek(start)
-            if stream.read(min(stop - start, 16)) not in (b"", b"little"):
+            order = spans.get(f"{root}/byteorder", Block(start=0, stop=0))
+            stream.seek(order.start)
+            if stream.read(min(order.stop - order.start, 16)) not in (b"", b"little"):
                 raise Refused("it was written by a big-endian machine")
     except (zipfile.BadZipFile, NotImplementedError, struct.error, UnicodeDecodeError, OSError) as error:
         raise Refused(f"its zip container is broken: {error}") from None
@@ -74,7 +75,7 @@ def _root(members: list[zipfile.ZipInfo]) -> str:
     return roots[0]
 
 
-def _span(stream: BufferedReader, member: zipfile.ZipInfo, size_bytes: int) -> tuple[int, int]:
+def _span(stream: BufferedReader, member: zipfile.ZipInfo, size_bytes: int) -> Block:
     stream.seek(member.header_offset)
     signature, name_length, extra_length = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))
     start = member.header_offset + _LOCAL_HEADER.size + name_length + extra_length
@@ -83,4 +84,4 @@ def _span(stream: BufferedReader, member: zipfile.ZipInfo, size_bytes: int) -> t
         raise Refused(f"the member {member.filename!r} is not where the zip says")
     if member.filename.endswith("/data.pkl") and member.file_size > PICKLE_CAP_BYTES:
         raise Refused(f"a pickle of {member.file_size} bytes")
-    return start, stop
+    return Block(start=start, stop=stop, crc32=member.CRC)

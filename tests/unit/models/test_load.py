@@ -40,7 +40,7 @@ def test_folder_and_single_file_give_the_same_model(
         assert left(base) == {}
         assert base.family.name == "sd15" and base.multiple == 4 and base.schedule == Schedule.scaled_linear()
     assert folder.folder == bundle_folder and single.name == "tiny"
-    assert [source.role for source in folder.sources] == ["unet", "text_encoder", "vae"]
+    assert [source.role for source in folder.sources] == ["unet", "text_encoder", "vae", "scheduler"]
     assert single.unet.config["attention_head_dim"] == 8
     assert dict(single.unet.config)["block_out_channels"] == (32, 64)
 

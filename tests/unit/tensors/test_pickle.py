@@ -114,6 +114,40 @@ def test_training_checkpoint_with_numpy_numbers(tmp_path: Path) -> None:
     assert file.names == ("state_dict.a",) and file.extras["best"] == "<numpy scalar>"
 
 
+def flip(path: Path, part: bytes) -> Path:
+    """Change one bit of the first byte of ``part`` where it stands in the file."""
+    data = bytearray(path.read_bytes())
+    data[data.index(part)] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("shown", ["whole", "end"], ids=["the tensor itself", "another on the same numbers"])
+def test_a_flipped_bit_in_a_pt_file_is_noticed(tmp_path: Path, shown: str) -> None:
+    numbers = torch.arange(1.0, 1e6)  # more than is read at once
+    made = {"whole": numbers, "end": numbers[-2:], "other": torch.full((5,), 7.0)}
+    file = TensorFile.open(flip(save(tmp_path / "x.pt", made), numbers.numpy().tobytes()))
+    with pytest.raises(UnreadableFile, match="not those that were written") as caught:
+        file.tensor(shown)
+    assert str(caught.value.given).startswith(f"{file.path}: {shown}: a CRC-32 of ")
+    assert torch.equal(file.tensor("other"), made["other"]), "the rest is sound"
+
+
+def test_a_flipped_bit_in_the_pickle_is_noticed(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.pt", {"a_name": torch.ones(3)})
+    assert "its CRC-32 is not the one" in refused(flip(path, b"a_name"))
+
+
+def test_a_file_saved_without_checksums_is_read(tmp_path: Path) -> None:
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = save(tmp_path / "x.pt", {"a": torch.arange(9.0)})
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert torch.equal(TensorFile.open(path).tensor("a"), torch.arange(9.0))
+
+
 class Hostile:
     """Pickles as a call of ``function`` with ``arguments``."""
 

@@ -89,7 +89,7 @@ class Lora:
         Raises AdapterDoesNotFit for a layer of another kind.
         """
         if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            raise AdapterDoesNotFit(f"LoRA cannot run beside a {type(layer).__name__}")
+            raise AdapterDoesNotFit(f"LoRA cannot run beside {type(layer).__name__}")
         pair = self._pair(x.device)
         up, down = pair.up.to(x.dtype), pair.down.to(x.dtype).reshape(self.rank, *layer.weight.shape[1:])
         if isinstance(layer, nn.Linear):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sakuga.errors import AdapterDoesNotFit, UnknownFile
+from sakuga.errors import AdapterDoesNotFit, UnknownFile, counted
 from sakuga.lora.formats.kohya import KOHYA
 from sakuga.lora.formats.layout import Format, Group, Header, Reading
 from sakuga.lora.formats.peft import PEFT
@@ -36,7 +36,7 @@ def recognise(file: Header) -> tuple[Format, str]:
     sample = ", ".join(file.names[:2]) or "no tensors at all"
     raise UnknownFile(
         f"{file.path.name} is no adapter that is known here",
-        given=f"{len(file.names)} keys such as {sample}" if file.names else sample,
+        given=f"{counted(len(file.names), 'key')} such as {sample}" if file.names else sample,
         expected=f"the keys of {' or '.join(layout.name for layout in FORMATS)}, for example "
         "lora_unet_….lora_down.weight or unet.….lora_A.weight",
         do="check that it is the adapter and not the base model, or save it again in one of these layouts",

@@ -19,6 +19,7 @@ from sakuga.lora.formats.layout import Header
 
 HEADER_KEY = "lora_adapter_metadata"
 CAP_BYTES = 1 << 20
+HUGE = 1e300  # whole numbers of JSON may be beyond any float
 # Trainings that move a part of the base into the adapter: applied to the plain base they would count it twice.
 BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 # Options that change the formula in ways that the keys alone do not show.
@@ -62,8 +63,8 @@ class PeftConfig:
                 break
         if stated is None:
             return None, ""
-        if isinstance(stated, bool) or not isinstance(stated, int | float) or not math.isfinite(stated):
-            return None, f"its PEFT config states alpha as {stated!r}"
+        if isinstance(stated, bool) or not isinstance(stated, int | float) or not abs(stated) < HUGE:
+            return None, f"its PEFT config states alpha as {stated!r}"[:80]
         # rank-stabilised LoRA divides by √r: kept as an alpha that gives the same scale when divided by r
         return float(stated) * (math.sqrt(rank) if fields.get("use_rslora") else 1.0), ""
 
