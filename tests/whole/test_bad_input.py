@@ -230,3 +230,22 @@ def test_a_full_disk_is_told_and_leaves_nothing(sources: Mapping[str, Path], tmp
     assert done.stdout.endswith("status 2 2\n")
     assert done.stderr.count("OutputError: ") == 2
     assert left_in(tmp_path) == ["report.png", "whole.png", "whole.report.json"], "a whole output outlives its report"
+
+
+def test_a_wrong_sampler_hides_no_wrong_lora(sources: Mapping[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(sources["film"]), "--sampler", "eulr", "--lora", "celcomc", "--control", "linart"]) == 2
+    told = capsys.readouterr().err
+    assert "eulr" in told
+    assert "celcomc" in told
+    assert "linart" in told
+
+
+def test_the_source_is_never_offered_for_overwriting(
+    sources: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = sources["film"]
+    before = clip.read_bytes()
+    for more in ([], ["--overwrite"]):
+        assert main(["render", str(clip), "-o", str(clip), *more]) == 2
+        assert "one of the files that the job reads" in capsys.readouterr().err
+    assert clip.read_bytes() == before

@@ -22,6 +22,8 @@ from sakuga.progress import Listener, Moment, Progress
 if TYPE_CHECKING:
     from sakuga.report import Report
 
+# Ctrl-C, a stop from outside, and a terminal that was closed (which Windows does not know).
+STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PAUSE_SECONDS = 5.0  # between two plain lines of one task
 
 
@@ -42,7 +44,7 @@ def watched() -> Iterator[Progress]:
 
 @contextmanager
 def stopping(progress: Progress) -> Iterator[None]:
-    """Inside, the first Ctrl-C (or SIGTERM) asks ``progress`` to stop and the second raises KeyboardInterrupt."""
+    """Inside, the first Ctrl-C (or SIGTERM, or a terminal that is closed) asks ``progress`` to stop and the second raises KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may listen to signals
         return
@@ -58,7 +60,7 @@ def stopping(progress: Progress) -> Iterator[None]:
         with suppress(OSError):
             os.write(2, b"\nstopping after this step; what is finished is kept; Ctrl-C again ends at once\n")
 
-    before = {number: signal.signal(number, on_interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, on_interrupt) for number in STOPS}
     try:
         yield
     finally:

@@ -135,7 +135,9 @@ class _Examiner:
         assert self.base is not None
         place, defaults = f"stages.{number}", self.base.defaults
         settings = self.attempt(place, lambda: settle(stage, defaults, number))
-        if settings is None:
+        if settings is None:  # its files are looked at all the same, so that all findings come together
+            self.each(f"{place}.adapters", stage.adapters, lambda use: self.adapter(use, number, f"{place}.adapters"))
+            self.each(f"{place}.controls", stage.controls or (), self.control)
             return None
         self.attempt(f"{place}.clip_skip", lambda: self.clip_skip(settings))
         self.report.notes.extend(note for note in settings.notes if note not in self.report.notes)
