@@ -44,7 +44,7 @@ def watched() -> Iterator[Progress]:
 
 @contextmanager
 def stopping(progress: Progress) -> Iterator[None]:
-    """Inside, the first Ctrl-C, or another of STOPS, asks ``progress`` to stop and the second raises KeyboardInterrupt."""
+    """Inside, the first Ctrl-C, or another of STOPS, asks ``progress`` to stop; the second raises KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may listen to signals
         return
