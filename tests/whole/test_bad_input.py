@@ -247,5 +247,5 @@ def test_the_source_is_never_offered_for_overwriting(
     before = clip.read_bytes()
     for more in ([], ["--overwrite"]):
         assert main(["render", str(clip), "-o", str(clip), *more]) == 2
-        assert "one of the files that the job reads" in capsys.readouterr().err
+        assert "the source itself" in capsys.readouterr().err
     assert clip.read_bytes() == before

@@ -65,7 +65,11 @@ def check_free(plan: Plan, known: dict[str, Any] | None) -> None:
     ``known`` is the report of a finished output (``finished``), which may turn out to be the result of this very Job.
     """
     output, report = plan.output, report_path(plan.output)
-    used = [plan.source.path, plan.base, *(path for stage in plan.stages for path in stage.files)]
+    used = [plan.base, *(path for stage in plan.stages for path in stage.files)]
+    if output.exists() and output.samefile(plan.source.path):
+        raise OutputError(
+            "the output is the source itself", given=str(output), expected="another name", do="choose another name"
+        )
     if output.exists() and any(path.exists() and output.samefile(path) for path in used):
         raise OutputError(
             "the output is one of the files that the job reads",
