@@ -7,6 +7,7 @@ Number formats are called by their names in safetensors headers (``F16``, ``BF16
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,9 +43,12 @@ BITS: Mapping[str, int] = {
     **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I8", "U8", "BOOL"), 8),
     "F4": 4,
 }
-
-
 PIECE_BYTES = 1 << 20
+NAME_CAP_BYTES = 1024
+WORDS_CAP = 300  # characters of a file that one message repeats
+# Control characters, halves of letters, line ends of Unicode, and what turns the direction of writing.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
+_HALF = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -79,7 +83,7 @@ class Block:
         self._sound = True
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """One tensor of a file: format, shape, bytes ``start`` … ``stop`` (absolute). ``stride`` None: contiguous.
 
@@ -133,6 +137,30 @@ class Entry:
                     do="fetch or copy the file again; it was cut off while it was read",
                 )
             done += got
+
+
+def name_problem(name: str) -> str:
+    """Why nothing in a file may be called so; empty when it may.
+
+    >>> name_problem("unet.a\\nb")
+    "control characters in the name 'unet.a\\\\nb'"
+    """
+    if len(name) <= NAME_CAP_BYTES and name.isascii() and name.isprintable():
+        return ""
+    if len(name.encode("utf-8", "surrogatepass")) > NAME_CAP_BYTES:
+        return f"a name of more than {NAME_CAP_BYTES} bytes: {name[:40]!r}…"
+    return f"control characters in the name {name!r}" if _UNPRINTABLE.search(name) else ""
+
+
+def is_text(value: str) -> bool:
+    """Whether it can be written: JSON may hold halves of letters, which no file and no terminal takes."""
+    return value.isascii() or not _HALF.search(value)
+
+
+def quoted(words: str) -> str:
+    """What a file says, for a message: one printable line that is not too long."""
+    near = _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], words[:WORDS_CAP])
+    return near if len(words) <= WORDS_CAP else f"{near}…"
 
 
 def bytes_of(dtype: str, shape: tuple[int, ...]) -> int | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sakuga.errors import UnreadableFile
-from sakuga.tensors.entry import Block, Entry
+from sakuga.tensors.entry import Block, Entry, name_problem, quoted
 from sakuga.tensors.legacy_spans import read_legacy
 from sakuga.tensors.pickle_allowed import Inert, Name, Refused, View
 from sakuga.tensors.pickle_machine import Machine
@@ -40,7 +40,7 @@ def read_pickle(path: Path, *, zipped: bool) -> Pickled:
     except Refused as refused:
         raise UnreadableFile(
             f"{path.name} cannot be read as a checkpoint",
-            given=str(refused),
+            given=quoted(str(refused)),
             expected="a file of tensors as torch.save writes them (nothing in it is ever executed)",
             do="use the .safetensors form of this model, or fetch the file again",
         ) from None
@@ -81,6 +81,8 @@ def _leaves(root: Any) -> Iterator[tuple[str, Any]]:
         if not waiting:
             return
         name, value, depth = waiting.pop()
+        if problem := name_problem(name):
+            raise Refused(problem)
         inner = _inner(value)
         if inner is None:
             yield name or "tensor", value if not isinstance(value, (Name, Inert)) else _told(value)

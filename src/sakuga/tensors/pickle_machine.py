@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from sakuga.tensors.pickle_allowed import Inert, Name, Refused, Storage, allowed, key_of, make, storage_of
 
-OPCODE_CAP = 50_000_000
+OPCODE_CAP = 2_000_000  # what they make takes some hundred megabytes at most, and a few seconds
 
 
 class Source(Protocol):
@@ -30,9 +30,10 @@ class _Mark:
 
 
 MARK = _Mark()
+OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
-TEXTS = ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8")
+TEXTS = ("BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8")
 LITERALS = frozenset((*NUMBERS, *TEXTS, "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"))
 
 
@@ -47,27 +48,28 @@ class Machine:
     def run(self, source: Source) -> Any:
         """The value. Raises Refused for whatever is not plain data of an allowed kind."""
         try:
-            for count, (opcode, argument, _) in enumerate(pickletools.genops(source)):  # type: ignore[arg-type]
+            for _ in range(OPCODE_CAP):
+                opcode = OPCODES.get(source.read(1))
+                if opcode is None:
+                    raise Refused("it is cut off or garbled: no opcode where one should be")
                 if opcode.name == "STOP":
                     return self._pop()
-                if count > OPCODE_CAP:
-                    raise Refused("it has too many parts")
-                self._step(opcode.name, argument)
+                if opcode.name not in LITERALS and opcode.name not in CONSTANTS and opcode.name not in _STEPS:
+                    raise Refused(f"it uses the opcode {opcode.name}")
+                self._step(opcode.name, _argument(opcode, source))
         except Refused:
             raise
         except (ValueError, IndexError, KeyError, OverflowError, struct.error) as error:
             raise Refused(f"it is cut off or garbled: {error}") from None
-        raise Refused("it has no end")
+        raise Refused("it has too many parts")
 
     def _step(self, opcode: str, argument: Any) -> None:
         if opcode in LITERALS:
             self.stack.append(argument)
         elif opcode in CONSTANTS:
             self.stack.append(CONSTANTS[opcode])
-        elif opcode in _STEPS:
-            _STEPS[opcode](self, argument)
         else:
-            raise Refused(f"it uses the opcode {opcode}")
+            _STEPS[opcode](self, argument)
 
     def _pop(self) -> Any:
         if not self.stack:
@@ -151,6 +153,16 @@ class Machine:
                 target.state.update((str(key), value) for key, value in state.items())
         elif not isinstance(target, dict):
             raise Refused(f"it sets the state of {target if isinstance(target, Name) else type(target).__name__}")
+
+
+def _argument(opcode: pickletools.OpcodeInfo, source: Source) -> Any:
+    """What stands behind an opcode. Raises ValueError when it is cut off."""
+    if opcode.name == "GLOBAL":
+        lines = [source.readline() for _ in range(2)]
+        if not all(line.endswith(b"\n") for line in lines):
+            raise ValueError("a name without an end")
+        return " ".join(line[:-1].decode("utf-8") for line in lines)
+    return None if opcode.arg is None else opcode.arg.reader(source)  # type: ignore[arg-type]
 
 
 def _two(machine: Machine) -> list[Any]:

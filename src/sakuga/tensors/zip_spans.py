@@ -57,7 +57,7 @@ def _check(members: list[zipfile.ZipInfo], size_bytes: int) -> None:
         raise Refused("its members claim more bytes than the file has")
     for member in members:
         name = PurePosixPath(member.filename)
-        if name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in name.parts[0]:
+        if name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in "".join(name.parts[:1]):
             raise Refused(f"a member leads out of the folder: {member.filename!r}")
         if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
             raise Refused(f"the member {member.filename!r} is compressed, which torch never does")

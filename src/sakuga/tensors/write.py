@@ -1,0 +1,238 @@
+"""Writing safetensors files: a header from names and shapes, then one tensor after another; whole or not at all.
+
+The same tensors and metadata always give the same bytes. What is written has a hidden name beside its place until it is
+complete and on the disk; nothing is written over unless that is allowed.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Self
+
+from sakuga.errors import OutputError, OutputExists
+from sakuga.tensors.entry import BITS, TORCH_NAMES, bytes_of
+
+if TYPE_CHECKING:
+    import torch
+
+ALIGNMENT = 8
+CHUNK_BYTES = 2**20
+NAME_LENGTH = 100  # characters of the name that the hidden one repeats
+NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+NO_RIGHT = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """The place of one tensor in a file that is to be written; ``dtype`` as headers call it ("F16")."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the tensor."""
+        return bytes_of(self.dtype, self.shape) or 0
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """What headers call a number format of torch: "F16". KeyError for one that no file holds."""
+    return {torch_name: name for name, torch_name in TORCH_NAMES.items()}[str(dtype).removeprefix("torch.")]
+
+
+def header_of(slots: Iterable[Slot], metadata: Mapping[str, str]) -> bytes:
+    """The header for these tensors, one after another, with its length before it and spaces up to a whole word."""
+    tree: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    reached = 0
+    for slot in slots:
+        assert slot.name not in tree, f"two tensors are called {slot.name}"
+        stop = reached + slot.size_bytes
+        tree[slot.name] = {"dtype": slot.dtype, "shape": list(slot.shape), "data_offsets": [reached, stop]}
+        reached = stop
+    text = json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+def write_tensors(
+    path: Path, slots: Sequence[Slot], metadata: Mapping[str, str], tensors: Iterable[torch.Tensor | Iterable[bytes]]
+) -> None:
+    """A file at a path that nobody else knows yet. ``tensors`` come in the order of ``slots``, one after another, or as
+    the very bytes of one in pieces. Raises OutputError.
+    """
+    import torch
+
+    with writing(path), path.open("wb") as stream:
+        stream.write(header_of(slots, metadata))
+        for slot, tensor in zip(slots, tensors, strict=True):
+            if isinstance(tensor, torch.Tensor):
+                _write(stream, slot, tensor)
+            else:
+                written = sum(stream.write(piece) for piece in tensor)
+                assert written == slot.size_bytes, f"{written} bytes are not what {slot.name} is to have"
+
+
+class Spool:
+    """Tensors whose number and sizes are not known yet, kept on the disk; ``save`` makes the file of them.
+
+    Its order is that of the safetensors library: wide number formats before narrow ones, then by name. A context
+    manager; what was kept is gone at its end. Raises OutputError.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._slots: dict[Slot, int] = {}
+        self._names: set[str] = set()
+        self._stream: IO[bytes] | None = None
+        self._reached = 0
+
+    def add(self, name: str, tensor: torch.Tensor) -> None:
+        """Keep a tensor. Two of one name are a mistake of the caller."""
+        assert name not in self._names, f"two tensors are called {name}"
+        slot = Slot(name=name, dtype=dtype_name(tensor.dtype), shape=tuple(tensor.shape))
+        with writing(self._folder):
+            if self._stream is None:
+                self._stream = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 closed by the with block
+            _write(self._stream, slot, tensor)
+        self._names.add(name)
+        self._slots[slot], self._reached = self._reached, self._reached + slot.size_bytes
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the tensors so far."""
+        return self._names
+
+    def save(self, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write the file to a path that nobody else knows yet."""
+        slots = sorted(self._slots, key=lambda slot: (-BITS[slot.dtype], slot.name))
+        with writing(path), path.open("wb") as stream:
+            stream.write(header_of(slots, metadata))
+            for slot in slots:
+                self._copy(slot, stream)
+
+    def _copy(self, slot: Slot, stream: IO[bytes]) -> None:
+        if self._stream is None or not slot.size_bytes:
+            return
+        self._stream.seek(self._slots[slot])
+        left = slot.size_bytes
+        while left:
+            chunk = self._stream.read(min(left, CHUNK_BYTES))
+            stream.write(chunk)
+            left -= len(chunk)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+
+@contextmanager
+def appearing(final: Path, *, overwrite: bool, ours: Collection[str] = ()) -> Iterator[Path]:
+    """A block that writes a file or a folder to the hidden path it gets, which takes the place of ``final`` at its end.
+
+    After an error nothing is left. ``ours``: see ``check_place``. Raises OutputError.
+    """
+    check_place(final, overwrite=overwrite, ours=ours)
+    hidden = final.with_name(f".{final.name[:NAME_LENGTH]}.{os.getpid()}.partial")
+    try:
+        yield hidden
+        with writing(final):
+            for file in sorted(hidden.rglob("*")) if hidden.is_dir() else (hidden,):
+                if file.is_file():
+                    _to_disk(file)
+            check_place(final, overwrite=overwrite, ours=ours)
+            if final.is_dir():
+                shutil.rmtree(final)
+            hidden.replace(final)
+    finally:
+        if hidden.is_dir():
+            shutil.rmtree(hidden, ignore_errors=True)
+        else:
+            hidden.unlink(missing_ok=True)
+
+
+def check_place(final: Path, *, overwrite: bool, ours: Collection[str] = ()) -> None:
+    """Raise OutputError or OutputExists if ``final`` cannot or may not be written. Creates nothing.
+
+    A folder that is there is only ever replaced when all in it is called as one of ``ours``.
+    """
+    folder = final.parent
+    if not folder.is_dir():
+        raise OutputError(
+            f"there is no folder {folder}",
+            given=str(final),
+            expected="a name in a folder that is there",
+            do=f"make it first (mkdir -p {folder}), or choose another",
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"the folder {folder} cannot be written to",
+            given=str(final),
+            expected="a folder with the right to write",
+            do="choose another folder",
+        )
+    if not final.exists() and not final.is_symlink():
+        return
+    if final.is_dir():
+        inside = sorted(one.name for one in final.iterdir())
+        strange = [name for name in inside if name not in ours]
+        if not inside:
+            return
+        if strange:
+            raise OutputError(
+                f"{final.name} is a folder that is not ours to replace",
+                given=f"{final}, with {strange[0]} in it",
+                expected="a name that is free",
+                do="choose another name",
+            )
+    if not overwrite:
+        raise OutputExists(
+            f"{final.name} is there already", given=str(final), do="choose another name, or allow it with --overwrite"
+        )
+
+
+@contextmanager
+def writing(final: Path) -> Iterator[None]:
+    """Turn what the system says about writing ``final`` into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            title, do = "there is no room", "make room on the disk, or choose a folder on another one"
+        elif error.errno in NO_RIGHT:
+            title, do = "there is no right to write there", "choose another folder, or change the rights of this one"
+        else:
+            title, do = "it could not be written", "try another folder"
+        given = f"{final} ({error.strerror or error})"
+        raise OutputError(f"{final.name}: {title}", given=given, do=f"{do}; nothing half-written is left") from error
+
+
+def _write(stream: IO[bytes], slot: Slot, tensor: torch.Tensor) -> None:
+    import torch
+
+    assert (dtype_name(tensor.dtype), tuple(tensor.shape)) == (slot.dtype, slot.shape), f"not what {slot.name} is to be"
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    if flat.numel():
+        stream.write(flat.view(torch.uint8).numpy().data)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
