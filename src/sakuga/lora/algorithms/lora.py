@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -16,17 +16,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sakuga.errors import AdapterDoesNotFit
-from sakuga.lora.algorithms.record import Factors, Kind
+from sakuga.lora.algorithms.dense import Conv, beside_dense
+from sakuga.lora.algorithms.record import Algorithm, Factors, Facts, Kind, Rows, Shape
+from sakuga.lora.algorithms.rows import taken
+from sakuga.lora.algorithms.scale import (
+    SCALE_LEAVES,
+    alpha_of,
+    alpha_problem,
+    rank_problem,
+    rank_remarks,
+    scale_of,
+    scale_remarks,
+    shape_misfit,
+)
 
-HUGE_SCALE = 1e4  # above this |alpha / r| is legal but almost surely a broken file
-RANK_CAP = 4  # a rank above this many times the smaller side is refused: it is no change of low rank
+LATENT, INPAINTING = 4, 9  # channels that conv_in takes; the mask and the masked picture come after the latent
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lora:
     """``up`` [out, r] or [out, r, 1 …]; ``down`` [r, in] or [r, in, *kernel]; ``alpha`` None: equal to the rank.
 
-    Raises AdapterDoesNotFit when the two do not meet.
+    An ``up`` of n · r columns is n ups side by side for the one ``down``: their sum. Raises AdapterDoesNotFit when the
+    two do not meet.
     """
 
     up: Tensor
@@ -43,13 +55,9 @@ class Lora:
         up, down = tuple(self.up.shape), tuple(self.down.shape)
         if len(up) < 2 or len(down) < 2 or any(size != 1 for size in up[2:]) or 0 in up or 0 in down:
             return f"up {list(up)} and down {list(down)} are not the two factors of a LoRA"
-        if up[1] != down[0]:
+        if up[1] % down[0]:
             return f"the ranks do not meet: up {list(up)}, down {list(down)}"
-        if down[0] > RANK_CAP * min(up[0], math.prod(down[1:])):
-            return f"rank {down[0]} is more than {RANK_CAP} times the smaller side of the weight"
-        if self.alpha is not None and not math.isfinite(self.alpha):
-            return f"alpha is {self.alpha}"
-        return None
+        return rank_problem(down[0], up[0], math.prod(down[1:])) or alpha_problem(self.alpha)
 
     @property
     def rank(self) -> int:
@@ -59,64 +67,75 @@ class Lora:
     @property
     def scale(self) -> float:
         """alpha / r; 1 when the file states no alpha."""
-        return 1.0 if self.alpha is None else self.alpha / self.rank
+        return scale_of(self.alpha, self.rank)
 
-    def misfit(self, shape: tuple[int, ...]) -> str | None:
-        """Why a weight of this shape cannot be changed. A 1x1 convolution and a Linear stand for each other."""
+    def misfit(self, shape: Shape) -> str | None:
+        """Why a weight of this shape cannot be changed. A 1x1 convolution and a Linear stand for each other, and the
+        first convolution of an inpainting model takes what was made for the plain one.
+        """
         own = (self.up.shape[0], *self.down.shape[1:])
-        if len(shape) >= 2 and _squeezed(shape) == _squeezed(own):
-            return None
-        return f"its weight is {list(shape)}, the adapter's change is {list(own)}"
+        if len(shape) == len(own) == 4 and (own[1], shape[1]) == (LATENT, INPAINTING):
+            shape = (shape[0], LATENT, *shape[2:])
+        return shape_misfit(shape, own)
 
     def remarks(self) -> tuple[str, ...]:
-        """A negative or huge scale, a rank above the smaller side."""
-        side = min(self.up.shape[0], math.prod(self.down.shape[1:]))
-        found = (
-            (self.scale < 0, f"alpha is negative ({self.alpha}): the effect is mirrored"),
-            (abs(self.scale) > HUGE_SCALE, f"alpha / rank is {self.scale:g}, which is hardly meant"),
-            (self.rank > side, f"rank {self.rank} is above the smaller side of the weight, {side}"),
-        )
-        return tuple(text for true, text in found if true)
+        """A negative or huge scale, a rank above the smaller side, several ups for one down."""
+        count = self.up.shape[1] // self.rank
+        several = (f"up holds {count} factors for one down, which are summed",) if count > 1 else ()
+        ranks = rank_remarks(self.rank, self.up.shape[0], math.prod(self.down.shape[1:]))
+        return (*scale_remarks(self.alpha, self.scale), *ranks, *several)
 
     def delta(self, base: Tensor) -> Tensor:
         """(alpha / r) · flat(up) @ flat(down) in the shape of ``base``, in fp32."""
         pair = self._pair(self.up.device if base.is_meta else base.device)
-        return (pair.up @ pair.down.flatten(1)).reshape(base.shape)
+        return (pair.up @ pair.down_for(base.shape).flatten(1)).reshape(base.shape)
 
     def beside(self, x: Tensor, layer: nn.Module) -> Tensor:
-        """down, then up, as two thin layers beside ``layer``, a Linear or a Conv1d, 2d or 3d.
+        """down, then up, as two thin layers beside ``layer``, a Linear, a convolution or an embedding.
 
         Raises AdapterDoesNotFit for a layer of another kind.
         """
-        if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            raise AdapterDoesNotFit(f"LoRA cannot run beside {type(layer).__name__}")
         pair = self._pair(x.device)
-        up, down = pair.up.to(x.dtype), pair.down.to(x.dtype).reshape(self.rank, *layer.weight.shape[1:])
+        if isinstance(layer, nn.Embedding):
+            dtype = layer.weight.dtype
+            return F.embedding(x, pair.up.to(dtype), layer.padding_idx) @ pair.down_for(layer.weight.shape).to(dtype)
+        if not isinstance(layer, nn.Linear | Conv):
+            raise AdapterDoesNotFit(f"LoRA cannot run beside {type(layer).__name__}")
+        up, down = pair.up.to(x.dtype), pair.down_for(layer.weight.shape).to(x.dtype)
         if isinstance(layer, nn.Linear):
             return F.linear(F.linear(x, down), up)
         if layer.groups != 1:  # down would have to meet each group of channels by itself: the dense change is simpler
-            return layer._conv_forward(x, self.delta(layer.weight).to(x.dtype), None)
-        inner = layer._conv_forward(x, down, None)
-        channel = -len(layer.kernel_size) - 1
-        return F.linear(inner.movedim(channel, -1), up).movedim(-1, channel)
+            return beside_dense(self.delta(layer.weight), x, layer)
+        return mixed(layer._conv_forward(x, down, None), up, layer)
 
     def factors(self) -> Factors:
         """The pair, scale folded into ``down``."""
         return self._pair(self.up.device)
 
+    def rows(self, take: Rows, total: int) -> Algorithm:
+        """The same down with some rows of up."""
+        return replace(self, up=taken(self.up, take, total))
+
     def _pair(self, device: torch.device) -> Factors:
         # In fp32 before anything is multiplied: fp16 factors of distilled adapters underflow otherwise.
         up = self.up.to(device, torch.float32).flatten(1)
+        if up.shape[1] != self.rank:
+            up = up.unflatten(1, (-1, self.rank)).sum(1)
         return Factors(up=up, down=self.down.to(device, torch.float32) * self.scale)
 
 
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """``shape`` without the kernel when that is 1x1, so that [o, i, 1, 1] equals [o, i]."""
-    return shape[:2] if all(size == 1 for size in shape[2:]) else shape
+def mixed(x: Tensor, matrix: Tensor, layer: Conv) -> Tensor:
+    """The channels of ``x``, which ``layer`` took or gave, through ``matrix`` [out, in]: a 1x1 convolution."""
+    channel = -len(layer.kernel_size) - 1
+    return F.linear(x.movedim(channel, -1), matrix).movedim(-1, channel)
 
 
-def _read(tensors: Mapping[str, Tensor], alpha: float | None) -> Lora:
-    return Lora(up=tensors["up"], down=tensors["down"], alpha=alpha)
+def _read(tensors: Mapping[str, Tensor], facts: Facts) -> Lora:
+    up, down = tensors["up"], tensors["down"]
+    alpha = alpha_of(facts, down.shape[0] if down.ndim else 1)
+    if facts.options.get("fan_in_fan_out") and up.ndim == down.ndim == 2:  # the weight is stored as [in, out]
+        up, down = down.T, up.T
+    return Lora(up=up, down=down, alpha=alpha)
 
 
-KIND = Kind(name="LoRA", needed=frozenset({"up", "down"}), optional=frozenset({"alpha"}), read=_read)
+KIND = Kind(name="LoRA", needed=(frozenset({"up", "down"}),), read=_read, scalars=SCALE_LEAVES, additive=True)

@@ -1,16 +1,23 @@
 """What an algorithm is: a frozen record of named factors that answers a few pure questions.
 
-Nothing here computes. The contract every record keeps is tested in ``tests/contract/test_algorithms.py``: the live way
-equals the fused way, gradients flow to the factors, nothing is changed in place. See docs/decisions/0002.
+Nothing here computes a change. The contract every record keeps is tested in ``tests/contract/test_algorithms.py``: the
+live way equals the fused way, gradients flow to the factors, nothing is changed in place. See docs/decisions/0002.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
 
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from sakuga.tensors.seat import Rows, Shape
+
+__all__ = ["NO_FACTS", "Algorithm", "Factors", "Facts", "Kind", "Parameter", "Reader", "Rows", "Shape"]
+
+Parameter = Literal["weight", "bias"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,6 +30,14 @@ class Factors:
 
     up: Tensor
     down: Tensor
+
+    def down_for(self, shape: Shape) -> Tensor:
+        """``down`` as [r, *shape[1:]] for a weight of ``shape``. A 1x1 kernel and a Linear stand for each other; input
+        channels that only the weight has (of an inpainting model) get zeros.
+        """
+        more = shape[1] - self.down.shape[1] if len(shape) == self.down.ndim else 0
+        down = F.pad(self.down, (0, 0) * (self.down.ndim - 2) + (0, more)) if more > 0 else self.down
+        return down.reshape(down.shape[0], *shape[1:])
 
 
 class Algorithm(Protocol):
@@ -49,16 +64,53 @@ class Algorithm(Protocol):
     def factors(self) -> Factors | None:
         """The change as a pair of low rank, or None when it is not one."""
 
+    def rows(self, take: Rows, total: int) -> Algorithm:
+        """The part of the change that falls on some rows of a weight of ``total`` rows: of a fused q, k, v on q alone.
+
+        Raises AdapterDoesNotFit where the part cannot be told without the whole weight.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a module beside its factors.
+
+    ``dialect`` says whose reading holds where the same keys mean different things: "kohya", "peft", "onetrainer";
+    empty is the common one. ``options`` are the module's scalar leaves other than alpha (``on_input`` …) and the fields
+    of a PEFT config that change the formula.
+    """
+
+    alpha: float | None = None
+    dialect: str = ""
+    options: Mapping[str, float | int | bool | str] = field(default_factory=dict)
+
+
+NO_FACTS = Facts()
+Reader = Callable[[Mapping[str, Tensor], Facts], Algorithm]
+
+
+def _any_shapes(_shapes: Mapping[str, Shape]) -> bool:
+    return True
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One entry of ALGORITHMS: a group of leaves is of this kind when it has all ``needed`` and no others.
+    """One entry of ALGORITHMS: a group of leaves is of this kind when it has all leaves of one of ``needed`` and none
+    but those and ``optional``, and ``accepts`` their shapes.
 
-    ``read`` takes the tensors by leaf (without alpha) and alpha, and raises AdapterDoesNotFit when they do not belong
-    together.
+    ``read`` takes the tensors by leaf (scalar leaves are in the Facts) and raises AdapterDoesNotFit when they do not
+    belong together. ``additive``: the change does not look at the weight, so a DoRA magnitude may stand beside it.
+    ``also`` are leaves that it reads but leaves to another part, without which it is not chosen.
     """
 
     name: str
-    needed: frozenset[str]
+    needed: tuple[frozenset[str], ...]
+    read: Reader
     optional: frozenset[str] = frozenset()
-    read: Callable[[Mapping[str, Tensor], float | None], Algorithm]
+    also: frozenset[str] = frozenset()
+    scalars: frozenset[str] = frozenset({"alpha"})  # scalar leaves that it understands
+    whole_numbers: frozenset[str] = frozenset()  # leaves that are indices and not factors
+    parameter: Parameter = "weight"
+    additive: bool = False
+    silent_at_zero: bool = True  # whether an alpha of 0 means no effect (for OFT it means no limit)
+    accepts: Callable[[Mapping[str, Shape]], bool] = _any_shapes
