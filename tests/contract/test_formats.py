@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sakuga.errors import AdapterDoesNotFit
 from sakuga.lora.formats import FORMATS, recognise
+from sakuga.lora.formats.titles import TITLES
 from sakuga.lora.read import read_adapter
 from sakuga.lora.survey import survey
 from sakuga.tensors.file import TensorFile
@@ -68,6 +69,21 @@ def _lora_dot(component: str, module: str, leaf: str) -> str:
     return f"{component}.{module}.{middle}.{leaf}.weight"
 
 
+def _bare(component: str, module: str, leaf: str) -> str:
+    return f"{module}.lora_{leaf}.weight"
+
+
+def _nested(component: str, module: str, leaf: str) -> str:
+    return f"{component}.base_model.model.{module}.lora.{leaf}"
+
+
+def _comfy(component: str, module: str, leaf: str) -> str:
+    for own, other in LDM.items():
+        module = module.replace(own, other)
+    before = "diffusion_model" if component == "unet" else "text_encoders.clip_l.transformer"
+    return f"{before}.{module}.lora_{leaf}.weight"
+
+
 def _processor(component: str, module: str, leaf: str) -> str:
     if component == "text_encoder" or module == CONV:
         return _lora_dot(component, module, leaf)
@@ -75,15 +91,28 @@ def _processor(component: str, module: str, leaf: str) -> str:
     return f"{component}.{parent}.attn1.processor.{layer.removesuffix('.0')}_lora.{leaf}.weight"
 
 
+def _hcp(component: str, module: str, leaf: str) -> str:
+    return f"{component}.{module}.___.layer.W_{leaf}"
+
+
 SAMPLES: Mapping[str, Mapping[str, Spelling]] = {
     "kohya": {"diffusers names": _kohya, "te1": _kohya_te1, "LDM names": _kohya_ldm},
-    "PEFT": {
+    "dotted": {
         "diffusers": _peft,
-        "wrapped, named adapter": _peft_wrapped,
+        "PEFT, named adapter": _peft_wrapped,
         "native names": _peft_native,
         "lora.down": _lora_dot,
-        "attention processors": _processor,
+        "bare names": _bare,
+        "SimpleTuner": _nested,
+        "ComfyUI": _comfy,
     },
+    "processors": {"attention processors": _processor},
+    "HCP-Diffusion": {"HCP-Diffusion": _hcp},
+}
+# These have places in other models than a UNet with a text encoder; tests/unit/test_lora_layouts.py reads them.
+ELSEWHERE: Mapping[str, tuple[str, ...]] = {
+    "XLabs": ("double_blocks.0.processor.qkv_lora1.down.weight", "double_blocks.0.processor.qkv_lora1.up.weight"),
+    "cloneofsimo": ("unet:0:down", "unet:0:up", "text_encoder:0:up"),
 }
 CASES = [(layout, name) for layout, spellings in SAMPLES.items() for name in spellings]
 each = pytest.mark.parametrize(("layout", "name"), CASES, ids=[f"{layout}: {name}" for layout, name in CASES])
@@ -112,7 +141,13 @@ def _sample(path: Path, layout: str, name: str) -> TensorFile:
 
 
 def test_every_format_has_samples() -> None:
-    assert {layout.name for layout in FORMATS} == set(SAMPLES)
+    assert {layout.name for layout in FORMATS} == set(SAMPLES) | set(ELSEWHERE) == set(TITLES)
+
+
+@pytest.mark.parametrize("layout", ELSEWHERE)
+def test_keys_of_other_models_are_known_to_their_own_format_and_to_no_other(tmp_path: Path, layout: str) -> None:
+    file = _save(tmp_path / "a.safetensors", {key: torch.zeros(2, 2) for key in ELSEWHERE[layout]})
+    assert [entry.name for entry in FORMATS if entry.recognise(file)] == [layout]
 
 
 @each
@@ -148,66 +183,40 @@ def test_every_key_is_accounted_for(tmp_path: Path, layout: str, name: str) -> N
     adapter = read_adapter(file, NAMES, "b", allow_partial=True)
     assert adapter.used_keys + len(adapter.ignored) + len(adapter.refused) == adapter.total_keys == 13
     assert {left.key for left in adapter.ignored} == {"_aux.seed"}
-    assert {left.key for left in adapter.refused} == set(stray) - {"_aux.seed"}
+    assert {left.key for left in adapter.refused} == {"first_stage_model.decoder.conv_in.weight"}
+    assert adapter.embeddings == {"word": {"string_to_param.*": "bundle_emb.word.string_to_param.*"}}
+    assert "it brings the words word for the prompt" in adapter.notes
     with pytest.raises(AdapterDoesNotFit):
         read_adapter(file, NAMES, "b")
 
 
-OTHERS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
-    "LoHa": {"hada_w1_a": (6, 2), "hada_w1_b": (2, 8), "hada_w2_a": (6, 2), "hada_w2_b": (2, 8)},
-    "LoKr": {"lokr_w1": (2, 2), "lokr_w2": (3, 4)},
-    "OFT": {"oft_blocks": (2, 3, 3)},
-    "BOFT": {"boft_R": (1, 2, 3, 3), "boft_s": (6, 1)},
-    "GLoRA": {"a1.weight": (8, 2), "a2.weight": (2, 8), "b1.weight": (6, 2), "b2.weight": (2, 8)},
-    "IA3": {"weight": (8,), "on_input": ()},
-    "T-LoRA": {"q_layer.weight": (2, 8), "p_layer.weight": (6, 2), "lambda_layer": (1, 2)},
-    "DoRA": {"lora_down.weight": (2, 8), "lora_up.weight": (6, 2), "dora_scale": (6, 1)},
-    "LoCon with a Tucker core": {
-        "lora_down.weight": (2, 8, 1, 1),
-        "lora_mid.weight": (2, 2, 3, 3),
-        "lora_up.weight": (6, 2, 1, 1),
-    },
-    "Full (difference of weights)": {"diff": (6, 8)},
-    "difference of biases": {"lora_down.weight": (2, 8), "lora_up.weight": (6, 2), "diff_b": (6,)},
-    "Norm (difference of norms)": {"w_norm": (6,), "b_norm": (6,)},
-    "LoRA with a scale key of its own": {"lora_down.weight": (2, 8), "lora_up.weight": (6, 2), "scale": ()},
-    "sparse residual": {"lora_down.weight": (2, 8), "lora_up.weight": (6, 2), "bias_size": (2,)},
-    "ControlNet-LLLite": {"conditioning1.0.weight": (2, 3, 4, 4), "down.0.weight": (2, 8)},
+PARTS: Mapping[str, tuple[int, ...]] = {"lora_down.weight": (2, 8), "lora_up.weight": (6, 2)}
+UNKNOWN: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+    "dora_scale alone": {"dora_scale": (6, 1)},
+    "half a LoHa": {"hada_w1_a": (6, 2), "hada_w1_b": (2, 8)},
+    "a leaf of tomorrow": {**PARTS, "lora_sideways.weight": (2, 2)},
+    "DiffSynth's time step": {**PARTS, "lora_time_gamma.weight": (2, 2)},
+    "KaSA": {**PARTS, "lora_diag": (2,)},
+    "a ControlNet-LLLite under a wrong prefix": {"conditioning1.0.weight": (2, 3, 4, 4), "down.0.weight": (2, 8)},
 }
-DOTTED_OTHERS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
-    "DoRA": {"lora_A.weight": (2, 8), "lora_B.weight": (6, 2), "lora_magnitude_vector": (6,)},
-    "LoRA with a bias": {"lora_A.weight": (2, 8), "lora_B.weight": (6, 2), "lora_B.bias": (6,)},
-    "LoKr": {"lokr_w1": (2, 2), "lokr_w2_a": (3, 1), "lokr_w2_b": (1, 4)},
-    "AdaLoRA": {"lora_A.weight": (2, 8), "lora_B.weight": (6, 2), "lora_E": (2, 1), "ranknum": ()},
-    "IA3": {"ia3_l": (6, 1)},
-    "OFT": {"oft_R.weight": (2, 3)},
-    "LoRA of an embedding table": {"lora_embedding_A": (2, 8), "lora_embedding_B": (6, 2)},
-    "DiffSynth timestep LoRA": {"lora_A.weight": (2, 8), "lora_B.weight": (6, 2), "lora_time_gamma.weight": (2, 2)},
-}
-ALL_OTHERS = [("lora_unet_" + TREE["unet"][0].replace(".", "_"), name, leaves) for name, leaves in OTHERS.items()]
-ALL_OTHERS += [("unet." + TREE["unet"][0], name, leaves) for name, leaves in DOTTED_OTHERS.items()]
 
 
-@pytest.mark.parametrize(
-    ("stem", "name", "leaves"), ALL_OTHERS, ids=[f"{stem[:5]} {name}" for stem, name, _ in ALL_OTHERS]
-)
-def test_other_algorithms_are_refused_by_name_and_whole(
-    tmp_path: Path, stem: str, name: str, leaves: Mapping[str, tuple[int, ...]]
-) -> None:
-    tensors = {f"{stem}.{leaf}": torch.ones(shape) for leaf, shape in leaves.items()}
+@pytest.mark.parametrize("name", UNKNOWN)
+@pytest.mark.parametrize("stem", ["lora_unet_" + TREE["unet"][0].replace(".", "_"), "unet." + TREE["unet"][0]])
+def test_what_no_algorithm_reads_is_refused_whole(tmp_path: Path, stem: str, name: str) -> None:
+    tensors = {f"{stem}.{leaf}": torch.ones(shape) for leaf, shape in UNKNOWN[name].items()}
     file = _save(tmp_path / "style.safetensors", {**tensors, f"{stem}.alpha": torch.tensor(1.0)})
-    (module,) = survey(file, NAMES).modules
-    assert (module.algorithm, module.verdict) == (name, "algorithm")
-    assert len(module.group.keys) == len(leaves) + 1
-    with pytest.raises(AdapterDoesNotFit) as caught:
+    found = survey(file, NAMES)
+    assert {module.verdict for module in found.modules} <= {"algorithm", "broken", "name"}
+    assert (found.used_keys, len(found.leftovers())) == (0, len(file.names))
+    with pytest.raises(AdapterDoesNotFit):
         read_adapter(file, NAMES, "style", allow_partial=True)
-    assert caught.value.title == f"style.safetensors uses what this version does not apply: {name}"
 
 
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        (["unet:0:up", "unet:0:down"], "cloneofsimo"),
+        (["lllite_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.conditioning1.0.weight"], "LLLite"),
         (["lora_controlnet", "input_blocks.1.0.in_layers.2.up"], "Control-LoRA"),
         (["emb_params"], "textual inversion"),
         (["model.diffusion_model.input_blocks.0.0.weight", "cond_stage_model.x"], "checkpoint"),

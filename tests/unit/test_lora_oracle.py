@@ -13,9 +13,8 @@ from torch import nn
 from sakuga.lora.algorithms.lora import Lora
 from sakuga.lora.read import read_adapter
 from sakuga.lora.stack import Stack, StackWeight
-from sakuga.lora.targets import shapes_of
+from sakuga.lora.targets import names_of
 from sakuga.tensors.file import TensorFile
-from sakuga.tensors.names import NameMap
 
 peft = pytest.importorskip("peft")
 
@@ -56,9 +55,9 @@ def test_a_folder_that_peft_saved_gives_peft_s_merged_weights(tmp_path: Path, op
     ours = Model()
     ours.load_state_dict(state)
     parts = {"unet": ours}
-    names = NameMap.of({"unet": [name for name, _ in ours.named_modules()]})
+    names = names_of({"unet": ours})
     file = TensorFile.open(tmp_path / "adapter_model.safetensors")
-    adapter = read_adapter(file, names, "a", shapes=shapes_of(parts))
+    adapter = read_adapter(file, names, "a")
     assert (len(adapter.patches), adapter.leftovers) == (4, ())
     with Stack(((adapter, StackWeight()),)).applied(parts):
         for name, tensor in ours.state_dict().items():
@@ -113,8 +112,7 @@ def test_a_unet_gets_the_weights_that_diffusers_merges(tmp_path: Path, layout: s
             ours[f"{flat}.alpha"] = torch.tensor(2.0)
     save_file(ours, tmp_path / "a.safetensors")
     parts = {"unet": _tiny_unet()}
-    names_of = NameMap.of({"unet": [name for name, _ in parts["unet"].named_modules()]})
-    adapter = read_adapter(TensorFile.open(tmp_path / "a.safetensors"), names_of, "a", shapes=shapes_of(parts))
+    adapter = read_adapter(TensorFile.open(tmp_path / "a.safetensors"), names_of(parts), "a")
     assert {patch.module for patch in adapter.patches} == {*linear, *conv}
 
     unet.load_lora_adapter(state, prefix="unet", adapter_name="a")

@@ -15,6 +15,7 @@ from torch import Tensor
 from sakuga.errors import AdapterDoesNotFit, UnreadableFile
 from sakuga.lora.adapter import Adapter
 from sakuga.lora.algorithms.lora import Lora
+from sakuga.lora.formats.peft_patterns import Patterns, UnknownPattern
 from sakuga.lora.read import read_adapter
 from sakuga.tensors.file import TensorFile
 from sakuga.tensors.names import NameMap
@@ -74,10 +75,21 @@ def test_without_a_config_the_guess_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"peft_type": "LOHA"}, "its PEFT config says LOHA"),
+        ({"peft_type": "VERA"}, "its PEFT config says VERA"),
+        ({"peft_type": {"a": 1}}, "its PEFT config says {'a': 1}"),
         ({"init_lora_weights": "pissa_niter_4"}, "trained with pissa_niter_4"),
-        ({"fan_in_fan_out": True}, "uses fan_in_fan_out"),
+        ({"init_lora_weights": "loftq"}, "trained with loftq"),
+        ({"use_dora": True}, "says DoRA, but the module has no magnitude"),
+        ({"use_dora": True, "fan_in_fan_out": True}, "says fan_in_fan_out, which is read for plain LoRA only"),
+        ({"use_qalora": True}, "uses use_qalora"),
+        ({"kasa_config": {"beta": 1}}, "uses kasa_config"),
+        ({"use_a_thing_of_tomorrow": True}, "uses use_a_thing_of_tomorrow"),
+        ({"layer_replication": [[0, 4]]}, "uses layer_replication"),
         ({"lora_alpha": 8, "alpha_pattern": {"(a+)+": 1}}, "more than a plain name"),
+        ({"rank_pattern": {".*to_q": 1}}, "the rank_pattern '.*to_q', which is more than a plain name"),
+        ({"num_cayley_neumann_terms": 10**9}, "states num_cayley_neumann_terms as 1000000000"),
+        ({"eps": [1]}, "states eps as [1]"),
+        ({"rank_pattern": 7}, "a rank_pattern that is not a table"),
         ({"lora_alpha": "8"}, "states alpha as '8'"),
         ({"lora_alpha": math.nan}, "states alpha as nan"),
         ({"lora_alpha": 10**400}, "states alpha as 1000"),
@@ -88,6 +100,18 @@ def test_a_config_that_asks_for_more_is_refused_by_name(tmp_path: Path, config: 
     with pytest.raises(AdapterDoesNotFit) as caught:
         read_adapter(_saved(tmp_path, config), NAMES, "a")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"a_field_of_tomorrow": {"deep": [1]}, "peft_version": "9.9", "auto_mapping": {"parent_library": "os"}},
+        {"use_later": False, "later_config": None, "megatron_config": {"x": 1}, "eva_config": {"rho": 2.0}},
+        {"init_lora_weights": "gaussian", "loftq_config": {}, "use_rslora": False, "kasa_config": None},
+    ],
+)
+def test_fields_that_change_no_number_do_not_fail_the_load(tmp_path: Path, config: dict[str, object]) -> None:
+    assert _scales(read_adapter(_saved(tmp_path, {"lora_alpha": 2, **config}), NAMES, "a")) == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "[" * 100_000])
@@ -107,3 +131,50 @@ def test_diffusers_writes_the_config_into_the_header(tmp_path: Path) -> None:
     adapter = read_adapter(file, NAMES, "a")
     assert _scales(adapter) == [0.5, 1.0]  # the text encoder is not in the config
     assert adapter.sha256 == file.sha256
+
+
+PATTERNS = (
+    "to_q",
+    "attn1.to_q",
+    r"attn1\.to_q",
+    "^blocks.0.attn1.to_q",
+    "^attn1.to_q",
+    "to_q$",
+    r"blocks\.\d+\.attn1\.to_k",
+    r"blocks.\d.attn1.to_k",
+    "(to_q|to_v)",
+    r"^blocks\.[0-9]+\.(attn1|attn2)\.to_(q|v)$",
+    "o_q",
+    "blocks",
+)
+
+
+def test_patterns_match_what_peft_says_they_match() -> None:
+    other = pytest.importorskip("peft.utils.other")
+    paths = [f"blocks.{n}.attn{m}.to_{x}" for n in (0, 7, 12) for m in (1, 2) for x in "qkv"]
+    paths += ["to_q", "o_q", "x.blocks", "blocks.0.attn1.to_q.extra", "blocks.0.attn1"]
+    for first in PATTERNS:
+        for second in PATTERNS:
+            given = dict.fromkeys((first, second))
+            for path in paths:
+                found = other.get_pattern_key(list(given), path)
+                expected = found if found in given else None
+                assert Patterns.of({key: key for key in given}).value(path) == expected, (given, path)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [".*", "a.*b", "(a+)+", "(a|a)*", "to_[qk]", r"\w+", "a{9}", "(?i)x", "a|b", "[", "x" * 600 + "(a|b)", ""],
+)
+def test_a_pattern_that_is_more_than_a_name_is_never_run(pattern: str) -> None:
+    with pytest.raises(UnknownPattern, match="more than a plain name"):
+        Patterns.of({pattern: 1})
+
+
+def test_very_many_plain_patterns_are_looked_up_and_not_tried() -> None:
+    table = Patterns.of({f"blocks.{n}.to_q": n for n in range(20_000)} | {r"b\d+(x|y)": -1})
+    long = ".".join(["1"] * 500)
+    assert [table.value(f"model.blocks.{n}.to_q") for n in range(20_000)] == list(range(20_000))
+    assert table.value(long) is None
+    with pytest.raises(UnknownPattern):
+        Patterns.of({f"a{n}(b|c)": n for n in range(65)})

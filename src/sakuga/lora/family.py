@@ -1,6 +1,7 @@
 """For which family of models an adapter was made: by its names first, then by its shapes, then by what it states.
 
-Only for words and for refusals: what an adapter fits is decided by the real module tree, never by this guess.
+Only for words and for refusals: what an adapter fits is decided by the real module tree, never by this guess. Where the
+evidence fits several families, the guess names them all instead of choosing.
 """
 
 from __future__ import annotations
@@ -9,72 +10,111 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-# The evidence of names, read top to bottom; a name is written with underscores only. (family, phrase, pattern)
-NAME_EVIDENCE: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
-    (family, phrase, re.compile(pattern))
-    for family, phrase, pattern in (
-        ("animatediff", "an AnimateDiff motion adapter", r"motion_modules|temporal_transformer"),
-        ("hunyuan-video", "a HunyuanVideo adapter", r"(double|single)_blocks_\w+_(mlp_fc1|mod_linear|modulation_l)"),
-        ("flux", "a Flux adapter", r"(double|single)_blocks_\d|single_transformer_blocks_\d"),
-        ("sd3", "an SD 3 adapter", r"joint_blocks_\d"),
-        ("qwen-image", "a Qwen-Image adapter", r"transformer_blocks_\d+_(img|txt)_(mlp|mod)"),
-        ("wan", "a Wan adapter", r"(^|unet_+|model_|transformer_)blocks_\d+_(self|cross)_attn_"),
-        ("z-image", "a Z-Image adapter", r"(noise|context)_refiner|(^|_)layers_\d+_attention_"),
-        ("cascade", "a Stable Cascade adapter", r"^lora_prior_"),
-        ("transformer", "an adapter of a transformer (Flux, SD 3, Qwen …)", r"^(lora_)?transformer_|te\d_enc"),
-        ("sdxl", "an SDXL adapter", r"^lora_te2_|^text_encoder_2_|add_embedding_|label_emb_"),
-        ("sdxl", "an SDXL adapter", r"(attentions_\d+|put_blocks_\d+_1|middle_block_1)_transformer_blocks_[1-9]"),
-    )
-)
-# The evidence of widths: (pattern of the name, features that the module takes, family, phrase)
-WIDTH_EVIDENCE: tuple[tuple[re.Pattern[str], int, str, str], ...] = tuple(
-    (re.compile(pattern), width, family, phrase)
-    for pattern, width, family, phrase in (
-        (r"attn2_to_[kv]$", 768, "sd15", "an SD 1.x adapter"),
-        (r"attn2_to_[kv]$", 1024, "sd2", "an SD 2.x adapter"),
-        (r"attn2_to_[kv]$", 2048, "sdxl", "an SDXL adapter"),
-        (r"attn2_to_[kv]$", 1280, "sdxl-refiner", "an SDXL refiner adapter"),
-        (r"^(lora_te1?|text_encoder)_\w*self_attn_[qkv]_proj$", 768, "sd15", "an SD 1.x adapter"),
-        (r"^(lora_te1?|text_encoder)_\w*self_attn_[qkv]_proj$", 1024, "sd2", "an SD 2.x adapter"),
-    )
-)
-# The evidence of metadata, which is only a hint: beginning of the stated base → family, phrase
-STATED: tuple[tuple[str, str, str], ...] = (
-    ("sdxl", "sdxl", "an SDXL adapter"),
-    ("stable-diffusion-xl", "sdxl", "an SDXL adapter"),
-    ("sd_v1", "sd15", "an SD 1.x adapter"),
-    ("stable-diffusion-v1", "sd15", "an SD 1.x adapter"),
-    ("sd_v2", "sd2", "an SD 2.x adapter"),
-    ("stable-diffusion-v2", "sd2", "an SD 2.x adapter"),
-    ("flux", "flux", "a Flux adapter"),
-    ("sakuga_starter", "sd15", "an adapter for the starter, a small SD 1.x model"),  # whose widths are its own
-)
-STATED_KEYS = ("ss_base_model_version", "modelspec.architecture")
+from sakuga.lora.family_evidence import FAMILIES, STATED, STATED_KEYS, Evidence
+
+Extent = tuple[int | None, int | None]  # rows of the weight that a module changes, features it takes; None: unknown
+
+_DIGITS = str.maketrans("0123456789", "#" * 10)
+_DENOISER = re.compile(r"(?:lora_(?:unet|transformer)_+|oft_unet_|lycoris_|(?:unet|transformer|transformer_2)\.)")
+_TEXT = re.compile(r"(?:lora_te(\d?)_|text_encoder(?:_(\d))?\.)")
+STATED_BY_LAYOUT = ""  # the key under which a layout or a config beside the file says the base
+_KEPT = 4000  # distinct names that are looked at
+_TITLES = {evidence.name: evidence.title for evidence in FAMILIES}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyGuess:
-    """``family`` None: no evidence. ``phrase`` is for sentences ("an SDXL adapter"), ``reason`` says what tells it."""
+    """``family`` None: no evidence, or evidence for each of ``alternatives``. ``phrase`` is for sentences ("an SDXL
+    adapter"), ``reason`` says what tells it.
+    """
 
     family: str | None
     phrase: str
     reason: str
+    alternatives: tuple[str, ...] = ()
+
+    @property
+    def possible(self) -> tuple[str, ...]:
+        """The families that it may be for; empty when nothing tells."""
+        return (self.family,) if self.family else self.alternatives
 
 
-def guess_family(modules: Iterable[tuple[str, int | None]], metadata: Mapping[str, str]) -> FamilyGuess:
-    """The family of modules given as (name, features it takes or None). Dots in names count as underscores."""
-    flat = [(name.replace(".", "_"), width) for name, width in modules]
-    for family, phrase, pattern in NAME_EVIDENCE:
-        name = next((name for name, _ in flat if pattern.search(name)), None)
-        if name:
-            return FamilyGuess(family=family, phrase=phrase, reason=f"names such as {name}")
-    for pattern, features, family, phrase in WIDTH_EVIDENCE:
-        name = next((name for name, width in flat if width == features and pattern.search(name)), None)
-        if name:
-            return FamilyGuess(family=family, phrase=phrase, reason=f"{name} takes {features} features")
-    for key in STATED_KEYS:
-        stated = metadata.get(key, "").lower()
-        for beginning, family, phrase in STATED:
-            if stated.startswith(beginning):
-                return FamilyGuess(family=family, phrase=phrase, reason=f"its metadata states {key} {stated[:64]}")
-    return FamilyGuess(family=None, phrase="an adapter", reason="no name, width or metadata tells it")
+def guess_family(modules: Iterable[tuple[str, Extent]], metadata: Mapping[str, str]) -> FamilyGuess:
+    """The family of modules given as (name, extent), names as files write them or as ``component.path``."""
+    seen = [(name, _flat(name), extent) for name, extent in _ends(modules)]
+    names, reason = _fitting(seen)
+    if not names:  # as wide as no published model, or of several at once: the names alone
+        names, reason = _fitting([(name, flat, (None, None)) for name, flat, _ in seen])
+    return _told(names, reason, metadata)
+
+
+def _fitting(modules: Iterable[tuple[str, str, Extent]]) -> tuple[list[str], str]:
+    """The families that have all these modules, given as (name, flat name, extent); and what told them from others."""
+    candidates: list[Evidence] | None = None
+    reason = ""
+    for name, flat, (rows, features) in modules:
+        among = FAMILIES if candidates is None else candidates
+        named = [one for one in among if one.names.search(flat)]
+        if not named and not any(one.names.search(flat) for one in FAMILIES):
+            continue  # a name of no family, which tells nothing
+        left = [one for one in named if _as_wide(one, flat, (rows, features))]
+        if candidates is None or len(left) < len(candidates):
+            by_width = f"{name} has {rows} rows" if features is None else f"{name} takes {features} features"
+            reason = by_width if len(left) < len(named) else f"names such as {name}"
+        candidates = left
+    return [one.name for one in candidates or ()], reason
+
+
+def _told(names: list[str], reason: str, metadata: Mapping[str, str]) -> FamilyGuess:
+    if len(names) == 1:
+        return FamilyGuess(family=names[0], phrase=f"{_TITLES[names[0]]} adapter", reason=reason)
+    for key in (*STATED_KEYS, STATED_BY_LAYOUT):
+        stated = metadata.get(key, "").lower()[:200]
+        family = next((family for family, pattern in STATED if pattern.search(stated)), None) if stated else None
+        if family and (not names or family in names):
+            where = "its layout or config" if key == STATED_BY_LAYOUT else f"its metadata's {key}"
+            told = f"{where} says {stated[:64]}"
+            return FamilyGuess(family=family, phrase=f"{_TITLES[family]} adapter", reason=told)
+    if not names:
+        return FamilyGuess(family=None, phrase="an adapter", reason="no name, width or metadata tells it")
+    words = [_TITLES[names[0]], *(_TITLES[name].partition(" ")[2] for name in names[1:])]
+    phrase = f"{', '.join(words[:-1])} or {words[-1]} adapter"
+    return FamilyGuess(family=None, phrase=phrase, reason=reason, alternatives=tuple(names))
+
+
+def _as_wide(evidence: Evidence, flat: str, extent: Extent) -> bool:
+    """Whether nothing that is known of the module's size speaks against the family."""
+    return all(
+        extent[width.side] in width.sizes
+        for width in evidence.widths
+        if extent[width.side] is not None and width.names.search(flat)
+    )
+
+
+def _flat(name: str) -> str:
+    """The name without the prefix of a denoiser, with a short one for a text encoder, with underscores only."""
+    denoiser, text = _DENOISER.match(name), _TEXT.match(name)
+    if denoiser:
+        return name[denoiser.end() :].replace(".", "_")
+    if text:  # dotted names call the first one of several what others call the only one
+        number = text[1] if text[0].startswith("lora") else text[2] or "1"
+        return f"te{number}_{name[text.end() :]}".replace(".", "_")
+    return name.replace(".", "_")
+
+
+def _ends(modules: Iterable[tuple[str, Extent]]) -> list[tuple[str, Extent]]:
+    """Of all names that differ only in numbers, the ones with the least and the greatest number."""
+    least: dict[str, tuple[str, Extent]] = {}
+    greatest: dict[str, tuple[str, Extent]] = {}
+    for name, extent in modules:
+        kind = name.translate(_DIGITS).replace("##", "#")
+        size = (len(name), name)
+        if kind not in least:
+            if len(least) >= _KEPT:
+                continue
+            least[kind] = greatest[kind] = (name, extent)
+        elif size < (len(least[kind][0]), least[kind][0]):
+            least[kind] = (name, extent)
+        elif size > (len(greatest[kind][0]), greatest[kind][0]):
+            greatest[kind] = (name, extent)
+    return list(dict.fromkeys([*least.values(), *greatest.values()]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from sakuga.errors import AdapterDoesNotFit
-from sakuga.lora.family import FamilyGuess, guess_family
+from sakuga.lora.placing import NAMELESS
 from sakuga.lora.survey import Module, Survey
 
 SHOWN = 3  # how many modules an error lists
@@ -41,29 +41,18 @@ def judge(found: Survey, *, expected: str | None = None, allow_partial: bool = F
 def _title(found: Survey, modules: list[Module], good: int) -> str:
     name = found.path.name
     kinds = {module.verdict for module in modules if module.refused}
-    named = sum(module.place is not None for module in modules)
+    named = sum(bool(module.seats) for module in modules)
     if kinds == {"algorithm"}:
         others = Counter(module.algorithm or "an unknown algorithm" for module in modules if module.refused)
         return f"{name} uses what this version does not apply: {', '.join(others)}"
-    if kinds & {"name", "shape"} and _foreign(found, few=2 * good < len(modules)):
+    foreign = (
+        found.foreign if found.foreign is not None else 2 * good < len(modules) and found.family.family is not None
+    )
+    if kinds & {"name", "shape"} and foreign:
         return f"{name} was made for another family of models"
     if modules and not named and found.names is not None:
         return f"{name} fits nothing in this model"
     return f"{name} fits only in part" if good else f"{name} does not fit"
-
-
-def _foreign(found: Survey, *, few: bool) -> bool:
-    """Whether the adapter's family is known and is not the base's; where the base's is not known, whether few fit."""
-    if found.family.family is None:
-        return False
-    base = _base(found)
-    return found.family.family != base.family if base.family else few
-
-
-def _base(found: Survey) -> FamilyGuess:
-    """The family of the model, by the same evidence as the adapter's."""
-    shapes = found.shapes or {}
-    return guess_family(((f"{place.component}.{place.module}", shape[1]) for place, shape in shapes.items()), {})
 
 
 def _given(found: Survey) -> str:
@@ -79,27 +68,30 @@ def _ignored(found: Survey) -> str:
 def _expected(found: Survey) -> str | None:
     if found.names is None:
         return None
-    components = ", ".join(dict.fromkeys(component for component, _ in found.names.dotted))
-    base = _base(found)
+    components = ", ".join(found.names.components)
+    base = found.base
     return f"{base.phrase if base.family else 'an adapter'} for the modules of this base ({components})"
 
 
 def _nearest(found: Survey, modules: list[Module], refused: list[Module]) -> str:
     lines = []
     if found.names is not None and modules:
-        named = sum(module.place is not None for module in modules)
+        named = sum(bool(module.seats) for module in modules)
         wrong = sum(module.verdict == "shape" for module in modules)
         told = f", {wrong} of them with another shape" if wrong else ""
         lines.append(f"{named} of {len(modules)} names exist there{told}")
-    missing = next((module for module in refused if module.verdict == "name"), None)
+    missing = next((module for module in refused if module.reason == NAMELESS), None)
     if missing and found.names is not None:
         like = found.names.nearest(missing.group.path)
         lines.append(f"the first that does not: {missing.group.stem}")
         lines += [f"spelt most like it: {like}"] if like else []
-    others = [module for module in refused if module.verdict != "name"]
+    others = [module for module in refused if module.reason != NAMELESS]
     shown = 1 if missing else SHOWN  # where names are missing already, one shape says enough
-    lines += [f"{module.group.stem}: {module.reason}" for module in others[:shown]]
-    lines += [f"and {len(others) - shown} more"] if len(others) > shown else []
+    if len({module.reason for module in others}) == 1 and len(others) > shown:
+        lines.append(f"{others[0].reason} ({others[0].group.stem} and {len(others) - 1} more)")
+    else:
+        lines += [f"{module.group.stem}: {module.reason}" for module in others[:shown]]
+        lines += [f"and {len(others) - shown} more"] if len(others) > shown else []
     lines += list(dict.fromkeys(f"{left.key}: {left.reason}" for left in found.beside if left.refused))[:SHOWN]
     return "; ".join(lines)
 

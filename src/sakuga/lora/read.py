@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from sakuga.lora.adapter import Adapter, Patch
+from sakuga.lora.algorithms import SCALARS
 from sakuga.lora.fit import judge
-from sakuga.lora.survey import Module, Survey, survey
+from sakuga.lora.survey import Module, Survey, record_of, seated, survey
+from sakuga.lora.threads import one_thread
 from sakuga.tensors.file import TensorFile
-from sakuga.tensors.names import NameMap, Place
+from sakuga.tensors.names import NameMap
 
 
 def check_adapter(
     file: TensorFile,
     names: NameMap,
     *,
-    shapes: Mapping[Place, tuple[int, ...]] | None = None,
     expected: str | None = None,
     allow_partial: bool = False,
 ) -> Survey:
     """Whether the file may be used, from its header: no factor is read. Raises as ``read_adapter`` does."""
-    found = survey(file, names, shapes)
+    found = survey(file, names)
     judge(found, expected=expected, allow_partial=allow_partial)
     return found
 
@@ -35,25 +38,30 @@ def read_adapter(
     names: NameMap,
     name: str,
     *,
-    shapes: Mapping[Place, tuple[int, ...]] | None = None,
     expected: str | None = None,
     allow_partial: bool = False,
 ) -> Adapter:
     """The adapter in ``file``, called ``name`` in reports, for the model that ``names`` was made of.
 
-    ``shapes`` (``targets.shapes_of(parts)``) lets wrong shapes be told here; otherwise ``Stack.applied`` tells them.
+    ``names`` of trees with shapes (``targets.trees_of(parts)``) let wrong shapes be told here; otherwise
+    ``Stack.applied`` tells them.
     A file of which any part would have no effect is refused; ``allow_partial`` accepts it as long as at least half of
     its modules fit, and names the rest in ``leftovers``.
 
     Raises AdapterDoesNotFit, UnknownFile when it is no adapter, UnreadableFile when it is broken.
     """
-    found = check_adapter(file, names, shapes=shapes, expected=expected, allow_partial=allow_partial)
-    tensors = dict(file.tensors(_factor_keys(found)))
-    sound = replace(found, modules=tuple(_finite(module, tensors) for module in found.modules))
+    found = check_adapter(file, names, expected=expected, allow_partial=allow_partial)
+    with one_thread(), ThreadPoolExecutor(1) as beside:  # the hash is as long as all the rest of reading
+        hashed = beside.submit(lambda: file.sha256)
+        tensors = dict(file.tensors(_factor_keys(found)))
+        sound = replace(found, modules=tuple(_finite(module, tensors) for module in found.modules))
+        whole = hashed.result()
     judge(sound, expected=expected, allow_partial=allow_partial)
-    patches = tuple(_patch(module, tensors) for module in sound.modules if module.verdict == "fits")
+    patches = tuple(
+        patch for module in sound.modules if module.verdict == "fits" for patch in _patches(module, tensors)
+    )
     # numbers that come from a config beside the file make it another adapter
-    sha256 = hashlib.sha256((file.sha256 + found.config).encode()).hexdigest() if found.config else file.sha256
+    sha256 = hashlib.sha256((whole + found.config).encode()).hexdigest() if found.config else whole
     return Adapter(
         name=name,
         path=file.path,
@@ -65,11 +73,12 @@ def read_adapter(
         leftovers=sound.leftovers(),
         total_keys=found.total_keys,
         notes=found.remarks(),
+        embeddings=found.embeddings,
     )
 
 
 def _factors(module: Module) -> dict[str, str]:
-    return {leaf: key for leaf, key in module.group.leaves.items() if leaf != "alpha"}
+    return {leaf: key for leaf, key in module.group.leaves.items() if leaf not in SCALARS}
 
 
 def _factor_keys(found: Survey) -> list[str]:
@@ -81,12 +90,32 @@ def _finite(module: Module, tensors: Mapping[str, Tensor]) -> Module:
     if module.verdict != "fits":
         return module
     for key in _factors(module).values():
-        if not bool(torch.isfinite(tensors[key]).all()):
+        if not _is_finite(tensors[key]):
             return replace(module, verdict="broken", reason=f"{key} holds NaN or infinity")
     return module
 
 
-def _patch(module: Module, tensors: Mapping[str, Tensor]) -> Patch:
-    assert module.kind is not None and module.place is not None, "a module that fits has a kind and a place"
-    record = module.kind.read({leaf: tensors[key] for leaf, key in _factors(module).items()}, module.alpha)
-    return Patch(component=module.place.component, module=module.place.module, record=record, keys=module.group.keys)
+def _is_finite(tensor: Tensor) -> bool:
+    """By the least and the greatest number, which is one quick pass; a NaN is both."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    low, high = torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)  # torch compares no bytes
+    return math.isfinite(low) and math.isfinite(high)
+
+
+def _patches(module: Module, tensors: Mapping[str, Tensor]) -> list[Patch]:
+    """One patch for each change and seat of the module."""
+    factors = {leaf: tensors[key] for leaf, key in _factors(module).items()}
+    records = [(change.part.kind.parameter, record_of(change.part, factors, module.facts)) for change in module.changes]
+    return [
+        Patch(
+            component=seat.component,
+            module=seat.module,
+            record=seated(record, seat),
+            keys=module.group.keys,
+            parameter=parameter,
+            into=seat.into,
+        )
+        for parameter, record in records
+        for seat in module.seats
+    ]

@@ -1,56 +1,37 @@
-"""Survey: what an adapter file holds and which of its modules fit, from the header alone (and alpha, which is a number
-of a few bytes). Factors are not read here and nothing is decided about the file as a whole; ``fit`` does that.
+"""Survey: what an adapter file holds and which of its modules fit, from the header alone (and the leaves that are one
+number, such as alpha). Factors are not read here and nothing is decided about the file as a whole; ``fit`` does that.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
-import torch
-
-from sakuga.errors import AdapterDoesNotFit
 from sakuga.lora.adapter import Leftover
-from sakuga.lora.algorithms import Algorithm, Kind, choose
-from sakuga.lora.family import FamilyGuess, guess_family
-from sakuga.lora.formats import Format, Group, Header, recognise
-from sakuga.tensors.names import NameMap, Place
+from sakuga.lora.family import STATED_BY_LAYOUT, FamilyGuess, guess_family
+from sakuga.lora.formats import Format, Group, Header, Reading, recognise
+from sakuga.lora.formats.titles import title_of
+from sakuga.lora.module import SILENT, Change, Module, Sounding, Verdict, record_of
+from sakuga.lora.placing import placed, seated
+from sakuga.lora.split_qkv import split_qkv_remark
+from sakuga.tensors.names import NameMap
 
-# "fits" also when no model was given to hold it against; all others but "ignored" are refusals.
-Verdict = Literal["fits", "ignored", "algorithm", "broken", "name", "shape"]
-FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
-HUGE = 1e300  # whole numbers of a pickle may be beyond any float
-NUMBERS = FLOATS | {"I8", "I16", "I32", "I64", "U8"}  # alpha is sometimes a whole number
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Module:
-    """One module of the file. ``record`` has meta factors (shapes, no values); ``reason`` is empty when it fits."""
-
-    group: Group
-    verdict: Verdict
-    reason: str = ""
-    algorithm: str = ""
-    kind: Kind | None = None
-    place: Place | None = None
-    record: Algorithm | None = None
-    alpha: float | None = None
-
-    @property
-    def refused(self) -> bool:
-        """Whether it would have had an effect and has none."""
-        return self.verdict not in ("fits", "ignored")
+__all__ = ["Change", "Module", "Survey", "Verdict", "hold", "record_of", "seated", "survey"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Survey:
-    """A whole file. ``beside`` are the keys of no module; ``names`` and ``shapes`` are a model's, if one was given."""
+    """A whole file. ``layout`` is what people call its naming, ``layout_id`` the short name of that in tables.
+
+    ``beside`` are the keys of no module, ``embeddings`` the textual inversions that it carries: name → its own key →
+    the file's key. ``names`` are a model's, if one was given.
+    """
 
     path: Path
     layout: str
+    layout_id: str
     layout_reason: str
     family: FamilyGuess
     metadata: Mapping[str, str]
@@ -60,7 +41,15 @@ class Survey:
     config: str
     total_keys: int
     names: NameMap | None
-    shapes: Mapping[Place, tuple[int, ...]] | None
+    embeddings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    format: Format
+    reading: Reading
+
+    @property
+    def used_keys(self) -> int:
+        """How many keys have an effect: with those left over, all keys of the file."""
+        embedded = sum(len(keys) for keys in self.embeddings.values())
+        return embedded + sum(len(module.group.keys) for module in self.modules if module.verdict == "fits")
 
     def leftovers(self) -> tuple[Leftover, ...]:
         """Every key that is not used, with its reason."""
@@ -74,119 +63,99 @@ class Survey:
 
     def remarks(self) -> tuple[str, ...]:
         """Notes about the file, and the remarks about its modules, each once with how many modules it is about."""
-        of_modules = Counter(text for module in self.modules if module.record for text in module.record.remarks())
-        zero = sum(module.verdict == "ignored" for module in self.modules)
-        silent = (f"alpha is 0 in {_modules(zero)}: without effect",) if zero else ()
-        return (*self.notes, *(f"{text} ({_modules(count)})" for text, count in of_modules.items()), *silent)
+        of_modules = Counter(
+            text for module in self.modules for change in module.changes for text in change.record.remarks()
+        )
+        needless = Counter(module.reason for module in self.modules if module.verdict == "ignored")
+        zero = needless.pop(SILENT, 0)
+        words = ", ".join(list(self.embeddings)[:5])
+        carried = (f"it brings the words {words} for the prompt",) if words else ()
+        return (
+            *self.notes,
+            *split_qkv_remark(self.metadata, self.modules),
+            *self._of_family(),
+            *carried,
+            *(f"{text} ({_modules(count)})" for text, count in of_modules.items()),
+            *(f"{text} ({_modules(count)})" for text, count in needless.items()),
+            *((f"alpha is 0 in {_modules(zero)}: without effect",) if zero else ()),
+        )
+
+    @property
+    def base(self) -> FamilyGuess:
+        """The family of the model, by the same evidence as the adapter's."""
+        trees = self.names.trees if self.names else {}
+        widths = (
+            (f"{component}.{module}", (shapes["weight"][0], shapes["weight"][1]))
+            for component, tree in trees.items()
+            for module, shapes in tree.items()
+            if len(shapes.get("weight", ())) > 1 and "motion_modules" not in module
+        )
+        return guess_family(widths, {})
+
+    @property
+    def foreign(self) -> bool | None:
+        """Whether it was made for another family than the model's; None where that cannot be told."""
+        base, own = set(self.base.possible if self.names else ()), set(self.family.possible)
+        if not base or not own:
+            return None
+        if base & own:
+            return False if len(base) == 1 else None
+        return not (self.family.family == "animatediff" and self._moves())
+
+    def _moves(self) -> bool:
+        """Whether the model has motion modules, which belong to no family by themselves."""
+        trees = self.names.trees.values() if self.names else ()
+        return any(".motion_modules." in module for tree in trees for module in tree)
+
+    def _of_family(self) -> tuple[str, ...]:
+        """Words where the family is not certain, or is certainly another than the model's."""
+        if self.foreign:
+            return (f"it seems to be {self.family.phrase}, which the model is not: {self.family.reason}",)
+        if self.family.alternatives and (self.names is None or self.base.family):
+            return (f"it may be {self.family.phrase}: nothing in it tells which",)
+        return ()
 
 
-def survey(file: Header, names: NameMap | None = None, shapes: Mapping[Place, tuple[int, ...]] | None = None) -> Survey:
-    """What the file holds. With ``names``, where it fits; with ``shapes`` of the model's weights, whether it does.
+def survey(
+    file: Header, names: NameMap | None = None, module: Callable[[Header, Group], Module] | None = None
+) -> Survey:
+    """What the file holds. With ``names``, where it fits; where they know shapes, whether the shapes do.
+
+    ``module`` is for those who look at many files: the method of a Sounding that they keep, or a memory of their own.
 
     Raises UnknownFile or AdapterDoesNotFit when the file is no adapter known here, UnreadableFile when it is broken.
     """
     layout, why = recognise(file)
     reading = layout.read(file)
-    modules = tuple(_module(file, group) for group in reading.groups)
-    if names is not None:
-        components = tuple(dict.fromkeys(component for component, _ in names.dotted))
-        modules = tuple(_placed(module, layout, names, components, shapes) for module in modules)
-        modules = _once_each(modules)
-    evidence = ((module.group.stem, _width(file, module.group)) for module in modules)
-    return Survey(
+    sound = module or Sounding().module
+    modules = tuple(sound(file, group) for group in reading.groups)
+    stated = {STATED_BY_LAYOUT: reading.stated} if reading.stated else {}
+    family = guess_family(((module.group.name, module.extent) for module in modules), {**file.metadata, **stated})
+    layout_id, title = title_of(layout.name, file, family.family)
+    found = Survey(
         path=file.path,
-        layout=layout.name,
+        layout=title,
+        layout_id=layout_id,
         layout_reason=why,
-        family=guess_family(evidence, file.metadata),
+        family=family,
         metadata=file.metadata,
         modules=modules,
         beside=reading.leftovers,
         notes=reading.notes,
         config=reading.config,
         total_keys=len(file.names) + len(file.extras),
-        names=names,
-        shapes=shapes,
+        names=None,
+        embeddings=reading.embeddings,
+        format=layout,
+        reading=reading,
     )
+    return found if names is None else hold(found, file, names)
 
 
-def _module(file: Header, group: Group) -> Module:
-    """One group by itself: is it sound, and which algorithm reads it?"""
-    choice = choose(group.leaves)
-    broken = Module(group=group, verdict="broken", reason=group.problem, algorithm=choice.name)
-    if group.problem:
-        return broken
-    if choice.kind is None:
-        return replace(broken, verdict="algorithm", reason=choice.reason)
-    factors = {leaf: key for leaf, key in group.leaves.items() if leaf != "alpha"}
-    for key in factors.values():
-        if key in file.extras:
-            return replace(broken, reason=f"{key} is not a tensor")
-        if file.dtype(key) not in FLOATS:
-            return replace(broken, reason=f"its factors are {file.dtype(key)} numbers")
-    try:
-        alpha = _alpha(file, group)
-        meta = {leaf: torch.empty(file.shape(key), device="meta") for leaf, key in factors.items()}
-        record = choice.kind.read(meta, alpha)
-    except AdapterDoesNotFit as problem:
-        return replace(broken, reason=problem.title)
-    whole = replace(broken, verdict="fits", kind=choice.kind, record=record, alpha=alpha)
-    return replace(whole, verdict="ignored", reason="alpha is 0: without effect") if alpha == 0 else whole
-
-
-def _alpha(file: Header, group: Group) -> float | None:
-    """The module's alpha: its own key before that of a config. Raises AdapterDoesNotFit when it is not one number."""
-    key = group.leaves.get("alpha")
-    if key is None:
-        return group.alpha
-    if key in file.extras:
-        value = file.extras[key]
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise AdapterDoesNotFit(f"alpha is {value!r}")
-    elif file.shape(key) not in ((), (1,)) or file.dtype(key) not in NUMBERS:
-        raise AdapterDoesNotFit(f"alpha is not one number but {list(file.shape(key))} of {file.dtype(key)}")
-    else:
-        value = file.tensor(key).item()
-    if not abs(value) < HUGE:
-        raise AdapterDoesNotFit(f"alpha is {value!r}"[:60])
-    return float(value)
-
-
-def _placed(
-    module: Module,
-    layout: Format,
-    names: NameMap,
-    components: tuple[str, ...],
-    shapes: Mapping[Place, tuple[int, ...]] | None,
-) -> Module:
-    """The module with its place in the model, or with the reason why it has none there."""
-    place = layout.find(module.group, names, components)
-    module = replace(module, place=place)
-    if module.verdict != "fits" or module.record is None:
-        return module
-    if place is None:
-        return replace(module, verdict="name", reason="no module of this name is in the model")
-    if shapes is None:
-        return module
-    shape = shapes.get(place)
-    misfit = module.record.misfit(shape) if shape is not None else "it has no weight of its own"
-    return replace(module, verdict="shape", reason=f"{place.module}: {misfit}") if misfit else module
-
-
-def _once_each(modules: tuple[Module, ...]) -> tuple[Module, ...]:
-    """Two names for one module of the model in one file: both are refused, for nobody can say which is meant."""
-    count = Counter(module.place for module in modules if module.verdict == "fits")
-    return tuple(
-        replace(module, verdict="broken", reason=f"two of its names mean {module.place.module}")
-        if module.place and module.verdict == "fits" and count[module.place] > 1
-        else module
-        for module in modules
-    )
-
-
-def _width(file: Header, group: Group) -> int | None:
-    """How many features the module takes, where a plain down factor tells."""
-    shape = file.shape(group.leaves["down"]) if group.leaves.get("down") in file.names else ()
-    return shape[1] if len(shape) > 1 else None
+def hold(found: Survey, file: Header, names: NameMap) -> Survey:
+    """A survey without a model, held against one: where its modules fit."""
+    find = found.format.finder(names, found.reading, file)
+    return replace(found, modules=placed(found.modules, find, names), names=names)
 
 
 def _modules(count: int) -> str:

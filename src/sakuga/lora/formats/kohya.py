@@ -1,17 +1,32 @@
 """kohya's layout: the module's name with underscores behind a prefix, ``lora_unet_…`` or ``lora_te_…``, then one dot
-and the leaf. Names are never taken apart: the NameMap knows each as a whole, in diffusers' and in LDM naming.
+and the leaf. Names are never taken apart: the NameMap knows each as a whole, in diffusers' and in native naming.
+
+LyCORIS, OneTrainer and SimpleTuner write the same with prefixes of their own.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from sakuga.lora.adapter import Leftover
-from sakuga.lora.formats.layout import Format, Group, Header, Key, Reading, collect
-from sakuga.lora.formats.leaves import LEAVES, aside, canonical, without_containers
-from sakuga.tensors.names import NameMap, Place
+from sakuga.lora.formats.layout import (
+    Finder,
+    Format,
+    Group,
+    Header,
+    Key,
+    Reading,
+    Spot,
+    collect,
+    first_key,
+    gather,
+    one_adapter,
+)
+from sakuga.lora.formats.leaves import canonical, without_containers
+from sakuga.tensors.names import NameMap
 
-STEM = re.compile(r"(lora_(unet|te\d?|transformer|prior_unet|prior_te)|oft_unet|lllite_unet|lycoris)_\w")
+STEM = re.compile(r"(?:lora_(?:unet|te\d?|transformer|prior_unet|prior_te)|oft_unet|lycoris)_\w")
+_DENOISER = re.compile(r"(?:lora_unet_{1,2}|lora_transformer_|oft_unet_|lycoris_)")
 
 
 class _Kohya:
@@ -19,37 +34,49 @@ class _Kohya:
 
     def recognise(self, file: Header) -> str | None:
         """A key such as ``lora_unet_mid_block_attentions_0_proj_in.lora_down.weight``."""
-        key = next((key for key in file.names if _split(key)), None)
-        return f"keys such as {key}" if key else None
+        return first_key(file, _split)
 
     def read(self, file: Header) -> Reading:
         """Groups by stem; keys without kohya's prefix are refused."""
-        keys: list[Key] = []
-        leftovers: list[Leftover] = []
-        for name in (*file.names, *file.extras):
-            beside, key = aside(name), _split(name)
-            if beside:
-                leftovers.append(Leftover(key=name, reason=beside[0], refused=beside[1]))
-            elif name in file.extras and (key is None or key.leaf not in LEAVES.values()):
-                leftovers.append(Leftover(key=name, reason="not a tensor", refused=False))
-            elif key is None:
-                leftovers.append(Leftover(key=name, reason="not a key of kohya's layout", refused=True))
-            else:
-                keys.append(key)
-        return Reading(groups=collect(keys), leftovers=tuple(leftovers))
+        keys, rest = gather(file, _split, "kohya's")
+        groups = tuple(_dialect(group) for group in collect(keys))
+        return replace(rest, groups=one_adapter(keys, groups))
 
-    def find(self, group: Group, names: NameMap, components: tuple[str, ...]) -> Place | None:
+    def finder(self, names: NameMap, reading: Reading, file: Header) -> Finder:
         """The whole stem, prefix and all, in the map."""
-        return names.find(group.path)
+        return lambda group: _find(group.path, names)
+
+
+def _find(stem: str, names: NameMap) -> Spot:
+    """Where a stem is. A prefix of denoisers does not say which of several (the experts of Wan 2.2) is meant; LyCORIS'
+    own prefix says no component at all.
+    """
+    prefix = _DENOISER.match(stem)
+    if prefix:
+        plain = stem[prefix.end() :]
+        found = {one: there for one, known in names.stems.items() if (there := known.get(plain, ()))}
+        if len(found) > 1 or prefix[0] == "lycoris_":
+            return Spot.among(found)
+    return Spot(seats=names.find(stem))
 
 
 def _split(key: str) -> Key | None:
-    plain = without_containers(key)
-    stem, dot, leaf = plain.partition(".")
+    stem, dot, leaf = key.partition(".")
+    if dot and not STEM.match(stem):  # perhaps behind a container
+        stem, dot, leaf = without_containers(key).partition(".")
     if not dot or not STEM.match(stem):
         return None
     leaf, adapter = canonical(leaf)
-    return Key(key=key, stem=stem, component=None, path=stem, leaf=leaf, adapter=adapter)
+    return Key(key=key, stem=stem, path=stem, leaf=leaf, adapter=adapter)
+
+
+def _dialect(group: Group) -> Group:
+    """Whose reading of OFT holds: kohya's own by the prefix; PEFT's leaf under an underscore name is OneTrainer's."""
+    if group.path.startswith("oft_unet_"):
+        return replace(group, facts=replace(group.facts, dialect="kohya"))
+    if "oft_R" in group.leaves:
+        return replace(group, facts=replace(group.facts, dialect="onetrainer"))
+    return group
 
 
 KOHYA: Format = _Kohya()

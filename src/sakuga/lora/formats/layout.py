@@ -1,19 +1,25 @@
 """What a format is: it knows its keys, and renames and groups them. It chooses no algorithm and reads no factor.
 
-A Group is one module of a file: the canonical leaves ("up", "down", "alpha" …) and the keys that hold them.
+A Group is one module of a file: the canonical leaves ("up", "down", "alpha" …) and the keys that hold them. Every key
+of a file ends in a group, among the embeddings, or left over with a reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
 
 from sakuga.lora.adapter import Leftover
-from sakuga.tensors.names import NameMap, Place
+from sakuga.lora.algorithms import NO_FACTS, SCALARS, Facts
+from sakuga.lora.formats.leaves import LEAVES, embedded, ignorable
+from sakuga.tensors.names import NameMap, Seat
+
+MANY = 5  # adapters that a refusal names
+_OF_MODULES = SCALARS | set(LEAVES.values())  # leaves that a value of a pickle may be, if only by mistake
 
 
 class Header(Protocol):
@@ -38,9 +44,9 @@ class Key:
 
     key: str
     stem: str
-    component: str | None
     path: str
     leaf: str
+    component: str | None = None
     adapter: str | None = None
 
 
@@ -48,8 +54,8 @@ class Key:
 class Group:
     """One module of a file. ``stem`` is the module as the file writes it, ``path`` what a NameMap is asked for.
 
-    ``alpha`` is one that stands outside the tensors (a PEFT config). ``problem`` is why the whole module is refused
-    whatever its leaves are; empty when there is none.
+    ``facts`` is what stands outside the tensors (a PEFT config, a layout's own reading); an alpha among the leaves goes
+    before its alpha. ``problem`` is why the whole module is refused whatever its leaves are; empty when there is none.
     """
 
     stem: str
@@ -57,18 +63,48 @@ class Group:
     path: str
     leaves: Mapping[str, str]
     keys: tuple[str, ...]
-    alpha: float | None = None
+    facts: Facts = NO_FACTS
     problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """The path behind its component, for evidence and for words."""
+        return f"{self.component}.{self.path}" if self.component else self.path
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """All keys of a file: in groups, or left over with a reason. ``notes`` are remarks for the Report."""
+    """All keys of a file: in groups, embeddings (name → its own key → the file's key), or left over with a reason.
+
+    ``notes`` are remarks for the Report; ``config`` the text of a config beside the file, where the numbers depend on
+    one; ``stated`` what such a config says of the base.
+    """
 
     groups: tuple[Group, ...]
     leftovers: tuple[Leftover, ...] = ()
     notes: tuple[str, ...] = ()
-    config: str = ""  # the text of a config beside the file, where the numbers depend on one
+    config: str = ""
+    stated: str = ""
+    embeddings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spot:
+    """Where a group's module is in a model. Without seats, ``reason`` says why; ``needless``: nothing is lost by it."""
+
+    seats: tuple[Seat, ...] = ()
+    reason: str = ""
+    needless: bool = False
+
+    @classmethod
+    def among(cls, found: Mapping[str, tuple[Seat, ...]]) -> Spot:
+        """The one component that has the module; where several have it, nobody can say which is meant."""
+        if len(found) > 1:
+            return cls(reason=f"{' and '.join(found)} both have it, and the file does not say which is meant")
+        return cls(seats=next(iter(found.values()), ()))
+
+
+Finder = Callable[[Group], Spot]
 
 
 class Format(Protocol):
@@ -82,16 +118,53 @@ class Format(Protocol):
     def read(self, file: Header) -> Reading:
         """Every key of the file, grouped or left over. May raise UnreadableFile for a broken config beside it."""
 
-    def find(self, group: Group, names: NameMap, components: tuple[str, ...]) -> Place | None:
-        """Where the group's module is in the model whose ``components`` the map was made of."""
+    def finder(self, names: NameMap, reading: Reading, file: Header) -> Finder:
+        """A function that says where each group of ``reading`` is in the model that ``names`` was made of."""
+
+
+def first_key(file: Header, claims: Callable[[str], object]) -> str | None:
+    """The words of a recognition: the first key that the layout claims, or None."""
+    key = next((key for key in file.names if claims(key)), None)
+    return None if key is None else f"keys such as {key}"
+
+
+def gather(file: Header, split: Callable[[str], Key | None], layout: str) -> tuple[list[Key], Reading]:
+    """Every key taken apart by ``split``; what it does not know is left over and refused as foreign to ``layout``.
+
+    The Reading that comes back holds no groups yet, only the embeddings and the leftovers.
+    """
+    keys: list[Key] = []
+    leftovers: list[Leftover] = []
+    embeddings: dict[str, dict[str, str]] = {}
+
+    def left(name: str, reason: str, *, refused: bool) -> None:
+        leftovers.append(Leftover(key=name, reason=reason, refused=refused))
+
+    for name in file.names:
+        word = embedded(name)
+        if word:
+            embeddings.setdefault(word[0], {})[word[1]] = name
+        elif reason := ignorable(name):
+            left(name, reason, refused=False)
+        elif key := split(name):
+            keys.append(key)
+        else:
+            left(name, f"not a key of {layout} layout", refused=True)
+    for name in file.extras:
+        key = None if embedded(name) or ignorable(name) else split(name)
+        if key is not None and key.leaf in _OF_MODULES:
+            keys.append(key)
+        else:
+            left(name, "not a tensor", refused=False)
+    return keys, Reading(groups=(), leftovers=tuple(leftovers), embeddings=embeddings)
 
 
 def collect(keys: Iterable[Key]) -> tuple[Group, ...]:
     """Keys of one module together, in the order of the file. Two keys for one leaf are a problem of the module."""
-    groups: dict[tuple[str | None, str], list[Key]] = {}
+    modules: dict[tuple[str | None, str], list[Key]] = {}
     for key in keys:
-        groups.setdefault((key.component, key.path), []).append(key)
-    return tuple(_group(members) for members in groups.values())
+        modules.setdefault((key.component, key.path), []).append(key)
+    return tuple(_group(members) for members in modules.values())
 
 
 def _group(members: list[Key]) -> Group:
@@ -112,6 +185,11 @@ def _group(members: list[Key]) -> Group:
     )
 
 
-def refuse_all(groups: Iterable[Group], reason: str) -> tuple[Group, ...]:
-    """The groups, each refused for ``reason``."""
-    return tuple(replace(group, problem=reason) for group in groups)
+def one_adapter(keys: Iterable[Key], groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    """The groups, each refused where the keys name several adapters: those differ, and nobody said which."""
+    adapters = sorted({key.adapter for key in keys if key.adapter})
+    if len(adapters) < 2:
+        return groups
+    listed = ", ".join([*adapters[:MANY], *([f"{len(adapters) - MANY} more"] if len(adapters) > MANY else [])])
+    several = f"the file holds several adapters ({listed}), and one is applied at a time"
+    return tuple(replace(group, problem=several) for group in groups)

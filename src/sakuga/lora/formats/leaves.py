@@ -16,10 +16,11 @@ LEAVES: Mapping[str, str] = {
     "lora.down": "down",
     "lora.up": "up",
     "lora_mid.weight": "mid",
-    "lora_B.bias": "up_bias",
-    "lora_up.bias": "up_bias",
-    "alpha": "alpha",
-    **dict.fromkeys(("dora_scale", "magnitude", "lora_magnitude_vector", "lora_magnitude_vector.weight"), "magnitude"),
+    **dict.fromkeys(("lora_B.bias", "lora_up.bias", "lora.up.bias"), "up_bias"),
+    # PEFT's and ai-toolkit's magnitude is one number for each output, whatever its shape; dora_scale tells by its shape
+    **dict.fromkeys(("magnitude", "lora_magnitude_vector", "lora_magnitude_vector.weight"), "magnitude"),
+    **{f"{leaf}.weight": leaf for leaf in ("a1", "a2", "b1", "b2", "bm", "oft_R", "q_layer", "p_layer")},
+    "oft_R.scaled_oft": "scaled_oft",
 }
 # Prefixes that only say how the model was wrapped when it was saved.
 CONTAINERS = (
@@ -32,12 +33,14 @@ CONTAINERS = (
     "module.",
     "model.",
 )
-# Keys beside the modules: pattern → (reason, whether leaving them out changes the picture).
-ASIDE: tuple[tuple[re.Pattern[str], str, bool], ...] = (
-    (re.compile(r"bundle_emb\."), "an embedded textual inversion is not read by this version", True),
-    (re.compile(r"_aux\."), "bookkeeping of OneTrainer without effect", False),
+_WRAPPED = re.compile("(?:" + "|".join(re.escape(prefix) for prefix in CONTAINERS) + ")*")
+# Keys beside the modules that have no effect: beginning → reason.
+IGNORABLE: Mapping[str, str] = {"_aux.": "bookkeeping of OneTrainer without effect"}
+_EMBEDDED = re.compile(r"bundle_emb\.([^.]+)\.(.+)")
+_NAMED = re.compile(
+    r"(lora_[ABE]|lora_magnitude_vector|lora_embedding_[AB]|ranknum|hada_\w+|lokr_\w+|oft_[Rrs]|boft_[Rs]|ia3_l)"
+    r"\.(?!(?:weight|bias|scaled_oft)$)([^.]+)(\.weight|\.bias)?"
 )
-_NAMED = re.compile(r"(lora_[AB]|lora_magnitude_vector)\.([^.]+)(\.weight|\.bias)$")
 
 
 def canonical(leaf: str) -> tuple[str, str | None]:
@@ -48,17 +51,26 @@ def canonical(leaf: str) -> tuple[str, str | None]:
     """
     named = _NAMED.fullmatch(leaf)
     adapter = named[2] if named else None
-    plain = named[1] + named[3] if named else leaf
+    plain = named[1] + (named[3] or "") if named else leaf
     return LEAVES.get(plain, plain), adapter
 
 
 def without_containers(key: str) -> str:
     """The key without the wrappers' prefixes, however many there are."""
-    while prefix := next((prefix for prefix in CONTAINERS if key.startswith(prefix)), None):
-        key = key[len(prefix) :]
-    return key
+    wrapped = _WRAPPED.match(key)
+    return key[wrapped.end() :] if wrapped else key
 
 
-def aside(key: str) -> tuple[str, bool] | None:
-    """(reason, whether it is a refusal) for a key that belongs to no module, or None."""
-    return next(((reason, refused) for pattern, reason, refused in ASIDE if pattern.match(key)), None)
+def ignorable(key: str) -> str:
+    """Why a key beside the modules has no effect; empty when it is not known to have none."""
+    return next((reason for prefix, reason in IGNORABLE.items() if key.startswith(prefix)), "")
+
+
+def embedded(key: str) -> tuple[str, str] | None:
+    """(name of the embedding, key in it) for a textual inversion that is carried along, or None.
+
+    >>> embedded("bundle_emb.ink.string_to_param.*")
+    ('ink', 'string_to_param.*')
+    """
+    found = _EMBEDDED.fullmatch(key)
+    return (found[1], found[2]) if found else None
