@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         UnknownFile,
         UnreadableFile,
     )
+    from sakuga.lora.load import load_lora
+    from sakuga.lora.stack import Stack
     from sakuga.progress import Progress
     from sakuga.render.studio import Studio
     from sakuga.report import Report
@@ -47,12 +49,14 @@ __all__ = [
     "Report",
     "SakugaError",
     "Several",
+    "Stack",
     "Stage",
     "Stopped",
     "Studio",
     "UnknownFile",
     "UnreadableFile",
     "load_job",
+    "load_lora",
 ]
 
 _HOMES = {
@@ -61,9 +65,11 @@ _HOMES = {
     "LoraUse": "sakuga.spec.uses",
     "Progress": "sakuga.progress",
     "Report": "sakuga.report",
+    "Stack": "sakuga.lora.stack",
     "Stage": "sakuga.spec.job",
     "Studio": "sakuga.render.studio",
     "load_job": "sakuga.spec.load",
+    "load_lora": "sakuga.lora.load",
 }  # every other public name is an error
 
 

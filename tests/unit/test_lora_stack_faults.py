@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import sakuga.lora.applied
+import sakuga.lora.making
 from sakuga.errors import AdapterDoesNotFit, SakugaError, Several
 from sakuga.lora.adapter import Adapter, Patch
 from sakuga.lora.algorithms import Algorithm, Factors
 from sakuga.lora.algorithms.lora import Lora
 from sakuga.lora.stack import Stack, StackWeight
+from sakuga.lora.swap import Swap
 
 FULL = StackWeight(unet=1.0, text_encoder=1.0)
 HALF = StackWeight(unet=0.5, text_encoder=0.5)
@@ -153,17 +154,17 @@ def test_after_a_failed_set_the_parts_are_pristine_and_may_be_set_again() -> Non
 def test_an_interrupt_while_restoring_waits_until_all_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     unet = _unet()
     before = _bits(unet)
-    copy, calls = sakuga.lora.applied.copy_bits, []
+    back, calls = Swap.back, []
 
-    def interrupted(into: Tensor, source: Tensor) -> None:
-        calls.append(into)
+    def interrupted(swap: Swap) -> tuple[str, ...]:
+        calls.append(swap)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        copy(into, source)
+        return back(swap)
 
     stack = Stack(((_adapter("ink", {name: _lora() for name in "abc"}), FULL),))
     with pytest.raises(KeyboardInterrupt), stack.applied({"unet": unet}):
-        monkeypatch.setattr(sakuga.lora.applied, "copy_bits", interrupted)
+        monkeypatch.setattr(Swap, "back", interrupted)
     assert _bits(unet) == before
     assert len(calls) == 4
 
@@ -188,19 +189,21 @@ def test_only_tensors_whose_weight_changes_are_rewritten(monkeypatch: pytest.Mon
     ink, flat = _adapter("ink", {"a": _lora(), "b": _lora()}), _adapter("flat", {"b": _lora()})
     words = _adapter("words", {"a": _lora()}, "text_encoder")
     written: list[Tensor] = []
-    copy = sakuga.lora.applied.copy_bits
+    make = sakuga.lora.making.fused
     stack = Stack(((ink, FULL), (flat, FULL), (words, FULL)))
     with stack.applied({"unet": unet, "text_encoder": text}) as applied:
         monkeypatch.setattr(
-            sakuga.lora.applied, "copy_bits", lambda into, source: (written.append(into), copy(into, source))
+            sakuga.lora.making,
+            "fused",
+            lambda pristine, parts, out, scratch: (written.append(out), make(pristine, parts, out, scratch))[1],
         )
         applied.set({"flat": HALF})
-        assert [tensor is unet["b"].weight for tensor in written] == [True]
+        assert [tensor.data_ptr() for tensor in written] == [unet["b"].weight.data_ptr()]
         written.clear()
         applied.set({"ink": StackWeight(unet=1.0, text_encoder=0.2)})  # it has nothing in the text encoder
         assert written == []
         applied.set([FULL, HALF, HALF])
-        assert [tensor is text["a"].weight for tensor in written] == [True]
+        assert [tensor.data_ptr() for tensor in written] == [text["a"].weight.data_ptr()]
         assert applied.weights == (FULL, HALF, HALF)
 
 
@@ -238,6 +241,13 @@ def test_a_missing_part_is_an_error_only_where_it_is_to_act() -> None:
         Stack(((adapter, FULL),)).applied({"unet": _unet()}),
     ):
         pytest.fail("it was applied")
+    with (
+        pytest.raises(AdapterDoesNotFit, match="no text_encoder among the parts"),
+        Stack(((adapter, StackWeight(blocks={"IN00": 0.0})),)).applied({"unet": _unet()}),
+    ):
+        pytest.fail("it was applied")
+    with Stack(((adapter, StackWeight(blocks={"BASE": 0.0})),)).applied({"unet": _unet()}):
+        pass
     with Stack(((adapter, OFF),)).applied({"unet": _unet()}) as applied:
         with pytest.raises(SakugaError, match="words is to act on a part that was not given"):
             applied.set([FULL])
@@ -253,7 +263,7 @@ def test_tied_weights_are_kept_and_changed_once() -> None:
     with stack.applied({"unet": unet, "again": unet}) as applied:
         assert torch.allclose(unet["b"].weight, pristine + 4)
         assert applied.summary.tensors == 1
-        assert applied.summary.kept_bytes == pristine.nbytes
+        assert applied.summary.fresh_bytes == pristine.nbytes
         assert applied.summary.tied == (("unet.a", "unet.b", "unet.c", "again.a", "again.b", "again.c"),)
     assert _bits(unet) == before
 

@@ -1,43 +1,68 @@
-"""Applied: a stack at work on real modules. Knows the pristine bytes of every tensor it changed and puts them back,
-whatever happens in between. Made by ``Stack.applied``; it is over when that block is.
+"""Applied: a stack at work on real modules. Decides nothing about numbers: it lets Swaps and live layers follow the
+weights, and takes all of it back, whatever happens in between. Made by ``Stack.applied``; over when that block is.
 """
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 
 from torch import Tensor, nn
 
-from sakuga.errors import AdapterDoesNotFit, SakugaError, nearest_name
+from sakuga.errors import AdapterDoesNotFit, SakugaError
 from sakuga.lora.adapter import Adapter
-from sakuga.lora.fused import copy_bits, fused, kept_copy
-from sakuga.lora.targets import Target
+from sakuga.lora.asked import Row, check_components, with_rows, with_weights
+from sakuga.lora.cache import Active, Cache
+from sakuga.lora.carrying import carrying
+from sakuga.lora.fused import Part
+from sakuga.lora.live import Beside, LiveLayer
+from sakuga.lora.making import Job, Maker
+from sakuga.lora.plan import Way, check_room, decide, needs
+from sakuga.lora.rows import Strengths, Wanted
+from sakuga.lora.swap import Swap, fresh_like
+from sakuga.lora.targets import Holder, Target, Use
 from sakuga.lora.weight import StackWeight
 
-Active = tuple[tuple[str, float, int], ...]  # (sha256, weight, which use of the target), in canonical order
+SHOWN = 5  # how many layers an error lists
 
-_carrying: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # every module of every part that carries a stack now
-_carrying_lock = threading.Lock()
+
+def by_name(component: str, module: str) -> bool:
+    """Whether a layer is one of a motion module, by AnimateDiff's name for them."""
+    return component == "motion" or "motion_modules" in module.split(".")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a stack is applied. ``live``: leave the weights and add beside them, for weights that change often.
+    ``motion`` tells layers whose input is [pixels, frames, channels]. ``cache`` keeps fused weights for the next time.
+    """
+
+    live: bool = False
+    motion: Callable[[str, str], bool] = by_name
+    cache: Cache | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What an applied stack does at this moment. ``tied`` names weights that more than one module holds: all change."""
+    """What an applied stack does at this moment. ``tensors`` are changed themselves, ``live`` layers add beside.
+    ``fresh_bytes`` is memory that is taken for changed weights, ``factor_bytes`` for live layers. ``ways``: why tensors
+    are fused or live, and how many. ``tied`` names weights that more than one module holds: all change.
+    """
 
     tensors: int
-    changed_bytes: int
-    kept_bytes: int
-    tied: tuple[tuple[str, ...], ...]
+    live: int
+    fresh_bytes: int
+    factor_bytes: int
+    ways: Mapping[str, int] = field(default_factory=dict)
+    tied: tuple[tuple[str, ...], ...] = ()
 
 
 class Applied:
-    """The changed weights, and the way back. Deltas are computed anew whenever a weight changes: none is cached, so the
-    memory taken is the kept copies plus about three times the largest tensor in fp32.
-    """
+    """The changed weights and layers, and the way back."""
 
     def __init__(
         self,
@@ -46,170 +71,227 @@ class Applied:
         parts: Mapping[str, nn.Module],
         targets: Sequence[Target],
         weights: Sequence[StackWeight],
+        options: Options,
     ) -> None:
         self._adapters, self._parts, self._targets = tuple(adapters), dict(parts), tuple(targets)
-        self._weights: tuple[StackWeight, ...] = tuple(weights)
-        self._kept: dict[Target, Tensor] = {}
+        self._options = options
+        self._strengths = Strengths(Wanted(weights=tuple(weights)))
+        self._uses = {target: self._by_content(target) for target in self._targets}
+        self._swaps: dict[Target, Swap] = {}
+        self._ways: Mapping[Target, Way] = {}
+        self._planned: frozenset[int] | None = None  # for which varying entries the ways were decided
+        self._fused: list[Target] = []
+        self._layers: list[LiveLayer] = []
         self._now: dict[Target, Active | None] = {}  # what a tensor holds; absent: pristine; None: being written
+        self._own: set[Target] = set()  # whose changed memory is not the cache's, so it may be written again
+        self._lost: list[str] = []
+        self._maker = Maker()
         self._over = False
 
     @contextmanager
     def holding(self) -> Iterator[None]:
         """Apply on entering, restore on leaving. Raises SakugaError when a part already carries a stack."""
-        held: list[nn.Module] = []
-        try:
-            self._take(held)
-            self._write()
-            yield
-        finally:
+        with carrying(self._parts):
             try:
-                self._restore()
+                self._swaps = {target: Swap(target) for target in self._targets if not target.unwritable}
+                self._follow(self._strengths.wanted, first=True)
+                yield
             finally:
-                self._over = True
-                self._kept.clear()
-                self._now.clear()
-                with _carrying_lock:
-                    for module in held:
-                        _carrying.discard(module)
+                try:
+                    self._restore()
+                    self._tell_lost()
+                finally:
+                    self._over = True
 
     def set(self, weights: Mapping[str, StackWeight] | Sequence[StackWeight]) -> None:
         """New weights, by adapter name (the others stay) or one for each adapter of the stack, in its order.
 
-        Only tensors whose effective weights change are rewritten. When it fails or is interrupted, the parts are left
-        pristine until the next ``set``. Raises SakugaError for a name that is not in the stack or is in it twice.
+        Only tensors whose effective weights change are computed again. When it fails or is interrupted, the parts are
+        left pristine until the next ``set``. Raises SakugaError for a name that is not in the stack or is in it twice.
         """
-        if self._over:
-            raise SakugaError("the stack is not applied any more", do="call set inside the with block")
-        new = self._named(weights) if isinstance(weights, Mapping) else self._listed(weights)
-        self._check_components(new)
-        self._weights = new
-        self._write()
+        self._check_open()
+        self._follow(with_weights(self._strengths.wanted, self._adapters, weights))
+
+    def set_rows(self, rows: Mapping[str, Row] | Sequence[Row] | None) -> None:
+        """Weights of the coming call of the network, by adapter name (the others stay) or for each in the order of the
+        stack: one number, or a table ``[half][frame]`` for what differs inside the batch. None: the call is over.
+
+        They take the place of ``StackWeight.unet``; block weights still multiply them, text encoders keep their
+        own. A table makes the layers of its adapter live, until the adapter gets one number again. Without a table of
+        this call such a layer is an error. Raises SakugaError for tables of different sizes.
+        """
+        self._check_open()
+        self._follow(with_rows(self._strengths.wanted, self._adapters, rows))
 
     @property
     def weights(self) -> tuple[StackWeight, ...]:
         """The weights asked for last, one for each adapter of the stack, in its order."""
-        return self._weights
+        return self._strengths.wanted.weights
 
     @property
     def summary(self) -> Summary:
         """Counts and bytes of what is changed now."""
-        changed = [target for target, active in self._now.items() if active]
+        changed = {target: swap.given for target, swap in self._swaps.items() if swap.given is not None}
         return Summary(
             tensors=len(changed),
-            changed_bytes=sum(target.weight.nbytes for target in changed),
-            kept_bytes=sum(kept.nbytes for kept in self._kept.values()),
+            live=len(self._layers),
+            fresh_bytes=sum(given.nbytes for given in changed.values()),
+            factor_bytes=sum(layer.nbytes for layer in self._layers),
+            ways=Counter(way.reason for way in self._ways.values()),
             tied=tuple(target.names for target in changed if len(target.names) > 1),
         )
 
-    def _take(self, held: list[nn.Module]) -> None:
-        """Mark every module of the parts as carrying a stack, and note them in ``held``."""
-        own = {module: name for name, part in self._parts.items() for module in part.modules()}
-        with _carrying_lock:
-            busy = sorted({name for module, name in own.items() if module in _carrying})
-            if busy:
-                raise SakugaError(
-                    "these parts already carry an applied stack",
-                    given=", ".join(busy),
-                    do="leave the other with block first, or put all adapters into one Stack: they are summed",
-                )
-            held.extend(own)
-            _carrying.update(own)
+    def _check_open(self) -> None:
+        if self._over:
+            raise SakugaError("the stack is not applied any more", do="call set inside the with block")
 
-    def _named(self, weights: Mapping[str, StackWeight]) -> tuple[StackWeight, ...]:
-        names = [adapter.name for adapter in self._adapters]
-        for name in weights:
-            if names.count(name) != 1:
-                raise SakugaError(
-                    "no such adapter is in the stack" if name not in names else "this adapter is in the stack twice",
-                    given=name,
-                    nearest=nearest_name(name, set(names) - {name}),
-                    do="give one weight for each adapter, in the stack's order" if name in names else None,
-                )
-        return tuple(weights.get(name, old) for name, old in zip(names, self._weights, strict=True))
-
-    def _listed(self, weights: Sequence[StackWeight]) -> tuple[StackWeight, ...]:
-        if len(weights) != len(self._adapters):
-            raise SakugaError(
-                "the number of weights is not the number of adapters",
-                given=f"{len(weights)} weights",
-                expected=f"{len(self._adapters)}",
-            )
-        return tuple(weights)
+    def _by_content(self, target: Target) -> dict[tuple[str, int], list[Use]]:
+        """The uses by adapter content and patch, in canonical order: never in the order of the list."""
+        found: dict[tuple[str, int], list[Use]] = {}
+        for use in target.uses:
+            found.setdefault((self._adapters[use.entry].sha256, use.ordinal), []).append(use)
+        return dict(sorted(found.items()))
 
     def _active(self, target: Target) -> Active:
-        """What should act on the tensor, in the order of the adapters' contents, never in the order of the list."""
-        return tuple(
-            sorted(
-                (self._adapters[use.entry].sha256, weight, index)
-                for index, use in enumerate(target.uses)
-                if (weight := self._weights[use.entry].on(use.component)) != 0
-            )
+        """What should act on the tensor. One adapter that is in the stack twice is one, with the sum of its weights."""
+        sums = (
+            (sha256, ordinal, math.fsum(self._strengths.constant(use) for use in uses))
+            for (sha256, ordinal), uses in self._uses[target].items()
         )
+        return tuple(one for one in sums if one[2] != 0)
 
-    def _write(self) -> None:
+    def _follow(self, wanted: Wanted, *, first: bool = False) -> None:
+        """Bring all to what is wanted. All is checked before anything is changed; on failure all is pristine."""
+        check_components(wanted, self._adapters, tuple(self._parts))
+        ways = self._ways
+        if self._planned != wanted.varying:
+            ways = {target: decide(target, wanted.varying, self._options.live) for target in self._targets}
+        self._strengths.change(wanted)
+        if first:
+            check_room(needs([target for target in self._targets if ways[target].live or self._active(target)], ways))
         try:
-            for target in self._targets:
-                active = self._active(target)
-                if self._now.get(target, ()) != active:
-                    self._write_one(target, active)
+            if self._planned != wanted.varying:
+                self._go(ways)
+                self._planned = wanted.varying
+            self._write()
         except BaseException:
             self._restore()
             raise
 
-    def _write_one(self, target: Target, active: Active) -> None:
-        pristine = self._kept.get(target)
-        parts = [(weight, target.uses[index].record) for _, weight, index in active]
+    def _go(self, ways: Mapping[Target, Way]) -> None:
+        """Change over to other ways: layers that are live have their own weights."""
+        self._detach()
+        self._ways, self._fused = ways, [target for target, way in ways.items() if not way.live]
+        besides: dict[int, tuple[Holder, list[Beside]]] = {}
+        for target, way in ways.items():
+            if way.live:
+                self._back(target)
+                for holder in target.holders:
+                    _, found = besides.setdefault(id(holder.module), (holder, []))
+                    found += [Beside(kind=target.kind, use=use) for use in target.uses]
+        for holder, found in besides.values():
+            motion = self._options.motion(holder.component, holder.path)
+            self._layers.append(LiveLayer(holder, found, self._strengths, motion=motion))
+        for layer in self._layers:
+            layer.attach()
+
+    def _detach(self) -> None:
+        while self._layers:
+            self._layers[-1].detach()
+            self._layers.pop()
+
+    def _write(self) -> None:
+        """Let every tensor that is not live be what its adapters make of it now."""
+        tasks = []
+        for target in self._fused:
+            active = self._active(target)
+            if self._now.get(target, ()) != active:
+                job = self._job(target, active)
+                if job is not None:
+                    tasks.append(((target, active, job.out), job))
+        with closing(self._maker.make(tasks)) as making:
+            for (target, active, out), made in making:
+                self._show(target, active, out, made)
+
+    def _job(self, target: Target, active: Active) -> Job | None:
+        """What is to be computed, in new memory or over what is not wanted any more; None: it is there already."""
+        swap, cache = self._swaps[target], self._cache_of(target)
+        if cache is not None and swap.given is None:
+            cache.meet(target.parameters[0])
+        if not active or swap.written:
+            self._back(target)
+        found = cache.fused(target.parameters[0], active) if cache is not None and active else None
+        if found is not None:
+            self._own.discard(target)
+            swap.give(found)
+        if found is not None or not active:
+            self._now[target] = active
+            return None
+        self._now[target] = None
+        out = swap.given if target in self._own else None
+        pristine = swap.pristine
+        parts = tuple(
+            Part(strength=strength, record=use.record, into=use.into)
+            for use, strength in ((self._uses[target][sha, ordinal][0], strength) for sha, ordinal, strength in active)
+        )
+        return Job(pristine=pristine, parts=parts, out=fresh_like(pristine) if out is None else out)
+
+    def _show(self, target: Target, active: Active, out: Tensor, made: Callable[[], bool]) -> None:
+        """Wait for a weight and let its layers see it."""
         try:
-            changed = fused(target.weight.detach() if pristine is None else pristine, parts)
+            changed = made()
         except AdapterDoesNotFit as problem:
-            names = sorted({self._adapters[target.uses[index].entry].name for _, _, index in active})
+            hashes = {sha256 for sha256, _, _ in active}
+            names = sorted({adapter.name for adapter in self._adapters if adapter.sha256 in hashes})
             raise AdapterDoesNotFit(
                 problem.title, given=f"{target.names[0]} with {', '.join(names)}", do="lower their weights"
             ) from None
-        if changed is None and pristine is None:
-            return
-        if pristine is None:
-            pristine = self._kept[target] = kept_copy(target.weight)
-        self._now[target] = None
-        copy_bits(target.weight, pristine if changed is None else changed)
-        self._now[target] = active if changed is not None else ()
+        cache = self._cache_of(target)
+        if not changed:
+            self._back(target)
+        else:
+            self._swaps[target].give(out)
+            kept = cache is not None and cache.keep(target.parameters[0], active, out)
+            (self._own.discard if kept else self._own.add)(target)
+        self._now[target] = active
 
-    def _check_components(self, weights: Sequence[StackWeight]) -> None:
-        """A weight may be turned up from 0 only where there is a part to act on."""
-        for adapter, weight in zip(self._adapters, weights, strict=True):
-            missing = {patch.component for patch in adapter.patches} - set(self._parts)
-            asked = sorted(component for component in missing if weight.on(component) != 0)
-            if asked:
-                raise SakugaError(
-                    f"{adapter.name} is to act on a part that was not given",
-                    given=", ".join(asked),
-                    expected=", ".join(self._parts),
-                )
+    def _cache_of(self, target: Target) -> Cache | None:
+        return self._options.cache if target.parameters else None
+
+    def _back(self, target: Target) -> None:
+        """Give a tensor its own memory back. May be repeated."""
+        swap, cache, active = self._swaps.get(target), self._cache_of(target), self._now.get(target)
+        if swap is None or swap.given is None:
+            return
+        if cache is not None and active and swap.written:
+            cache.drop(target.parameters[0], active)
+        self._lost += swap.back()
+        if cache is not None:
+            cache.part(target.parameters[0])
+        self._own.discard(target)
+        self._now.pop(target, None)
 
     def _restore(self) -> None:
-        """Give every changed tensor its pristine bytes. A Ctrl-C meanwhile is kept until all of them are back."""
+        """Take everything back. A Ctrl-C meanwhile is kept until all of it is done."""
         interrupt: KeyboardInterrupt | None = None
-        lost: list[str] = []
-        pending = [target for target in self._kept if self._now.get(target, ()) != ()]
+        pending: list[Callable[[], None]] = [self._detach, *(partial(self._back, target) for target in self._swaps)]
         while pending:
             try:
-                target = pending[-1]
-                whole = target.owner._parameters.get("weight") is target.weight
-                if target.weight.dtype == self._kept[target].dtype:
-                    copy_bits(target.weight, self._kept[target])
-                else:
-                    whole = False
-                if not whole:
-                    lost.append(target.names[0])
-                self._now[target] = ()
+                pending[-1]()
                 pending.pop()
             except KeyboardInterrupt as caught:
                 interrupt = caught
+        self._now.clear()
+        self._ways, self._fused, self._planned = {}, [], None
         if interrupt is not None:
             raise interrupt
-        if lost:
+
+    def _tell_lost(self) -> None:
+        if self._lost:
             raise SakugaError(
-                "weights were replaced or cast while adapters were applied, so they cannot be given back",
-                given=", ".join(sorted(set(lost))[:5]),
-                do="leave the with block before a part is moved, cast or loaded anew",
+                "weights were replaced or cast while adapters were applied",
+                given=", ".join(sorted(set(self._lost))[:SHOWN]),
+                expected="the same Parameter in the same format until the with block is over",
+                do="leave the with block before a part is moved, cast or loaded anew. A weight that was cast has its "
+                "first bytes in its first format again; one that was replaced is the new one",
             )

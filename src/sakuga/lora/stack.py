@@ -6,15 +6,18 @@ stack gives the same bits however it was listed. It gets plain numbers: curves a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import nn
 
 from sakuga.lora.adapter import Adapter
-from sakuga.lora.applied import Applied
-from sakuga.lora.targets import bind
+from sakuga.lora.applied import Applied, Options, by_name
+from sakuga.lora.asked import acts
+from sakuga.lora.cache import Cache
+from sakuga.lora.plan import Needs, decide, needs
+from sakuga.lora.targets import Parts, Target, bind, parts_of
 from sakuga.lora.weight import StackWeight
 
 __all__ = ["Applied", "Stack", "StackWeight"]
@@ -22,33 +25,65 @@ __all__ = ["Applied", "Stack", "StackWeight"]
 
 @dataclass(frozen=True)
 class Stack:
-    """Adapters with their weights. One adapter may be in it twice; its changes then add up.
+    """Adapters with their weights: ``(adapter, 0.8)`` or ``(adapter, StackWeight(…))``; a number is for both models.
+    One adapter may be in it twice; its changes then add up.
 
-    >>> with Stack(((ink, StackWeight(unet=0.8)),)).applied({"unet": unet}) as applied:  # doctest: +SKIP
+    >>> with Stack([(ink, 0.8)]).applied(pipeline.components) as applied:  # doctest: +SKIP
     ...     applied.set({"ink": StackWeight(unet=0.4)})
     """
 
     entries: tuple[tuple[Adapter, StackWeight], ...] = ()
 
+    def __init__(self, entries: Iterable[tuple[Adapter, StackWeight | float]] = ()) -> None:
+        plain = tuple(
+            (adapter, weight if isinstance(weight, StackWeight) else StackWeight(unet=weight, text_encoder=weight))
+            for adapter, weight in entries
+        )
+        object.__setattr__(self, "entries", plain)
+
     @contextmanager
-    def applied(self, parts: Mapping[str, nn.Module]) -> Iterator[Applied]:
-        """Change the weights of ``parts`` (component → module) for the length of the block.
+    def applied(
+        self,
+        parts: Parts,
+        *,
+        live: bool = False,
+        motion: Callable[[str, str], bool] = by_name,
+        cache: Cache | None = None,
+    ) -> Iterator[Applied]:
+        """Change ``parts`` (component → module, or one module) for the length of the block.
 
-        Everything is checked before anything is changed. Afterwards, also after an exception or Ctrl-C, every weight
-        has the very same bytes in the same memory; only tensors that were changed are kept a copy of. The parts may be
-        used under ``no_grad`` or ``inference_mode``; they must not be moved, cast or given other weights meanwhile.
+        Everything is checked before anything is changed. Afterwards, also after an exception or Ctrl-C, every weight is
+        the very same bytes in the same memory, which is never written. The parts may be used under ``no_grad`` or
+        ``inference_mode``; they must not be moved, cast or given other weights meanwhile.
 
-        Raises AdapterDoesNotFit when an adapter does not fit, SakugaError when a part already carries a stack.
+        Weights are changed themselves where that can be, else layers add to their output; ``live``: all of them do, for
+        weights that change often. ``motion`` says of (component, module) whether it is a layer of a motion module,
+        whose input has frames in its second dimension. ``cache`` keeps what was computed for the next time.
+
+        Raises AdapterDoesNotFit when an adapter does not fit, SakugaError when a part already carries a stack or there
+        is not enough memory.
         """
-        adapters = tuple(adapter for adapter, _ in self.entries)
-        weights = tuple(weight for _, weight in self.entries)
-        silent = {
-            (entry, patch.component)
-            for entry, (adapter, weight) in enumerate(self.entries)
-            for patch in adapter.patches
-            if weight.on(patch.component) == 0
-        }
-        targets = bind(adapters, parts, silent)
-        applied = Applied(adapters=adapters, parts=parts, targets=targets, weights=weights)
+        modules = parts_of(parts)
+        applied = Applied(
+            adapters=[adapter for adapter, _ in self.entries],
+            parts=modules,
+            targets=self._targets(modules),
+            weights=[weight for _, weight in self.entries],
+            options=Options(live=live, motion=motion, cache=cache),
+        )
         with applied.holding():
             yield applied
+
+    def needs(self, parts: Parts, *, live: bool = False) -> Needs:
+        """The memory that ``applied`` would take, at most. Nothing is changed. Raises AdapterDoesNotFit."""
+        targets = self._targets(parts_of(parts))
+        return needs(targets, {target: decide(target, (), live) for target in targets})
+
+    def _targets(self, parts: dict[str, nn.Module]) -> tuple[Target, ...]:
+        silent = {
+            (entry, component)
+            for entry, (adapter, weight) in enumerate(self.entries)
+            for component in {patch.component for patch in adapter.patches}
+            if not acts(adapter, weight, component)
+        }
+        return bind([adapter for adapter, _ in self.entries], parts, silent)
