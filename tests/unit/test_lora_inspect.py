@@ -1,9 +1,12 @@
-"""``show``: what ``lora show --json`` says of a file, from its header; and the evidence for a family of models."""
+"""``show``: what ``lora show --json`` says of a file, from its header."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
+import types
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +16,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sakuga.errors import UnknownFile
-from sakuga.lora.family import guess_family
 from sakuga.lora.inspect import show
 from sakuga.tensors.file import TensorFile
 from sakuga.tensors.names import NameMap
@@ -33,9 +35,15 @@ TENSORS = {
     **_pair(STEMS[2], 4),
     f"{STEMS[0]}.alpha": torch.tensor(1.0),
     f"{STEMS[1]}.alpha": torch.tensor(0.0),
-    f"{STEMS[2]}.dora_scale": torch.ones(6, 1),
+    f"{STEMS[2]}.lora_diag": torch.ones(4),
 }
-METADATA = {"ss_base_model_version": "sd_v1", "ss_tag_frequency": "{a caption}", "sshs_model_hash": "ab"}
+METADATA = {
+    "ss_base_model_version": "sd_v1",
+    "ss_tag_frequency": json.dumps({"10_me": {"lines": 3, "a caption that goes on and on" + " and on" * 9: 9}}),
+    "ss_training_comment": "a comment",
+    "modelspec.trigger_phrase": "inkstyle",
+    "sshs_model_hash": "ab",
+}
 
 
 def _file(folder: Path, tensors: Mapping[str, Tensor] = TENSORS) -> TensorFile:
@@ -55,30 +63,87 @@ def test_show_counts_every_key_with_its_reason(tmp_path: Path) -> None:
         "fit": None,
     }
     assert found["file"] == str(tmp_path / "ink.safetensors")
-    assert found["algorithms"] == {"LoRA": 2, "DoRA": 1}
+    assert found["algorithms"] == {"LoRA": 2, "KaSA": 1}
     assert found["modules"] == {"total": 3, "used": 1}
     keys = found["keys"]
     assert (keys["total"], keys["used"]) == (9, 3)
     ignored = [f"{STEMS[1]}.{leaf}" for leaf in ("alpha", "lora_down.weight", "lora_up.weight")]
-    refused = [f"{STEMS[2]}.{leaf}" for leaf in ("dora_scale", "lora_down.weight", "lora_up.weight")]
+    refused = [f"{STEMS[2]}.{leaf}" for leaf in ("lora_diag", "lora_down.weight", "lora_up.weight")]
     assert keys["ignored"] == [{"key": key, "reason": "alpha is 0: without effect"} for key in ignored]
-    assert keys["refused"] == [{"key": key, "reason": "DoRA is not applied by this version"} for key in refused]
+    assert keys["refused"] == [{"key": key, "reason": "KaSA is not applied by this version"} for key in refused]
     assert found["ranks"] == {"2": 1, "4": 1}
     assert found["alphas"] == {"1": 1, "0": 1}
-    assert found["notes"] == ["alpha is 0 in 1 module: without effect"]
+    assert "alpha is 0 in 1 module: without effect" in found["notes"]
+    assert (found["formats"], found["size_bytes"]) == ({"F32": 9}, (tmp_path / "ink.safetensors").stat().st_size)
 
 
 def test_hashes_are_over_the_bytes_that_their_names_mean(tmp_path: Path) -> None:
     file = _file(tmp_path)
     content = file.path.read_bytes()
     payload = content[8 + int.from_bytes(content[:8], "little") :]
-    assert show(file)["hashes"] == {
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "autov2": hashlib.sha256(content).hexdigest()[:10],
-        "autov3": hashlib.sha256(payload).hexdigest()[:12],
-        "sshs": hashlib.sha256(payload).hexdigest(),
-        "sshs_stated": "ab",
-    }
+    assert (
+        show(file)["hashes"]
+        == {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "autov1": "e3b0c442",  # of a file that ends before the piece that it is over
+            "autov2": hashlib.sha256(content).hexdigest()[:10],
+            "autov3": hashlib.sha256(payload).hexdigest()[:12],
+            "sshs": hashlib.sha256(payload).hexdigest(),
+            "sshs_stated": "ab",
+            "sshs_check": "a hash of another kind",
+            "crc32": None,
+            "blake3": None,
+            "blake3_missing": None,
+        }
+    )
+
+
+def test_a_large_file_is_hashed_in_pieces_alike(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tensors = {f"{STEMS[0]}.lora_down.weight": torch.rand(1000, 800), f"{STEMS[0]}.lora_up.weight": torch.rand(6, 1000)}
+    file = _file(tmp_path, tensors)
+    content = file.path.read_bytes()
+    payload = content[8 + int.from_bytes(content[:8], "little") :]
+    found = show(file, hashes=True)["hashes"]
+    assert found["sshs"] == hashlib.sha256(payload).hexdigest()
+    assert found["autov1"] == hashlib.sha256(content[0x100000:0x110000]).hexdigest()[:8]
+    assert found["crc32"] == f"{zlib.crc32(content):08x}"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_hash_whose_package_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    made = types.ModuleType("blake3")
+    made.blake3 = hashlib.blake2s  # type: ignore[attr-defined]
+    monkeypatch.setattr("sakuga.lora.hashes.importlib.util.find_spec", lambda name: object() if there else None)
+    monkeypatch.setitem(sys.modules, "blake3", made)
+    file = _file(tmp_path)
+    found = show(file, hashes=True)["hashes"]
+    if there:
+        assert found["blake3"] == hashlib.blake2s(file.path.read_bytes()).hexdigest()
+        assert found["blake3_missing"] is None
+    else:
+        assert (found["blake3"], found["blake3_missing"]) == (None, "the package blake3 is not installed")
+
+
+@pytest.mark.parametrize(("right", "check"), [(True, "matches"), (False, "differs")])
+def test_the_hash_that_a_trainer_stated_is_checked(tmp_path: Path, right: bool, check: str) -> None:
+    payload = show(_file(tmp_path))["hashes"]["sshs"]
+    save_file(TENSORS, tmp_path / "b.safetensors", {"sshs_model_hash": payload.upper() if right else "ab" * 32})
+    assert show(TensorFile.open(tmp_path / "b.safetensors"))["hashes"]["sshs_check"] == check
+
+
+def test_words_and_tags_are_told_with_their_sources(tmp_path: Path) -> None:
+    (tmp_path / "ink.civitai.info").write_text(json.dumps({"trainedWords": ["thin"], "baseModel": "SD 1.5"}))
+    (tmp_path / "ink.preview.png").write_bytes(b"")
+    found = show(_file(tmp_path))
+    assert found["trigger_words"] == [
+        {"words": "inkstyle", "source": "the file's own metadata"},
+        {"words": "thin", "source": "a file beside it"},
+    ]
+    assert found["tags"] == {"lines": 3}
+    assert found["base"] == "sd_v1"
+    assert found["beside"]["files"] == ["ink.civitai.info", "ink.preview.png"]
+    assert (found["beside"]["base"], found["beside"]["preview"]) == ("SD 1.5", "ink.preview.png")
 
 
 def test_a_pickle_has_no_payload_of_its_own(tmp_path: Path) -> None:
@@ -90,24 +155,35 @@ def test_a_pickle_has_no_payload_of_its_own(tmp_path: Path) -> None:
 def test_private_metadata_is_named_and_not_shown(tmp_path: Path) -> None:
     found = show(_file(tmp_path))
     assert found["metadata"] == {
-        "shown": {"ss_base_model_version": "sd_v1"},
-        "withheld": ["ss_tag_frequency", "sshs_model_hash"],
+        "shown": {"ss_base_model_version": "sd_v1", "modelspec.trigger_phrase": "inkstyle"},
+        "withheld": ["ss_tag_frequency", "ss_training_comment", "sshs_model_hash"],
     }
-    assert "a caption" not in json.dumps(found)
+    told = json.dumps(found)
+    assert not any(private in told for private in ("a caption", "a comment", "10_me"))
 
 
 def test_fit_says_whether_and_why_not(tmp_path: Path) -> None:
     fit = show(_file(tmp_path), NAMES, name="my ink")["fit"]
     assert (fit["fits"], fit["named"], fit["shapes_checked"]) == (False, 3, False)
-    assert fit["problem"]["title"] == "ink.safetensors uses what this version does not apply: DoRA"
+    assert fit["problem"]["title"] == "ink.safetensors uses what this version does not apply: KaSA"
     whole = _file(tmp_path, _pair(STEMS[0], 2))
-    shapes = {place: (6, 8) for place in NAMES.dotted.values()}
-    assert show(whole, NAMES, shapes=shapes)["fit"] == {
+    assert show(whole, NameMap.of({"unet": {PATHS[0]: {"weight": (6, 8)}}}))["fit"] == {
         "fits": True,
         "named": 1,
+        "used": 1,
         "shapes_checked": True,
+        "misfits": [],
         "problem": None,
     }
+
+
+def test_fit_names_every_module_without_a_place_and_what_is_nearest(tmp_path: Path) -> None:
+    other = _file(tmp_path, _pair(STEMS[0] + "x", 2) | _pair(STEMS[1], 2))
+    names = NameMap.of({"unet": {path: {"weight": (6, 9)} for path in PATHS}})
+    wrong, missing = show(other, names)["fit"]["misfits"]
+    assert (missing["module"], missing["nearest"]) == (STEMS[0] + "x", STEMS[0])
+    assert (wrong["module"], wrong["nearest"]) == (STEMS[1], None)
+    assert "[6, 9]" in wrong["reason"]
 
 
 def test_show_reads_no_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,44 +198,3 @@ def test_show_reads_no_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_what_is_no_adapter_cannot_be_shown(tmp_path: Path) -> None:
     with pytest.raises(UnknownFile):
         show(_file(tmp_path, {"conv_in.weight": torch.ones(1)}))
-
-
-@pytest.mark.parametrize(
-    ("family", "name", "width"),
-    [
-        ("sd15", "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k", 768),
-        ("sd15", "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v", 768),
-        ("sd15", "lora_te_text_model_encoder_layers_3_self_attn_q_proj", 768),
-        ("sd2", "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k", 1024),
-        ("sdxl", "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k", 2048),
-        ("sdxl", "lora_unet_mid_block_attentions_0_transformer_blocks_9_attn1_to_q", 1280),
-        ("sdxl", "lora_unet_input_blocks_8_1_transformer_blocks_9_attn1_to_q", None),
-        ("sdxl", "lora_te2_text_model_encoder_layers_31_mlp_fc1", None),
-        ("sdxl", "text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj", None),
-        ("flux", "lora_unet_double_blocks_0_img_attn_qkv", 3072),
-        ("flux", "lora_unet_single_blocks_7_linear1", 3072),
-        ("flux", "transformer.single_transformer_blocks.0.attn.to_q", 3072),
-        ("hunyuan-video", "lora_unet_double_blocks_0_img_mlp_fc1", 3072),
-        ("sd3", "lora_unet_joint_blocks_0_x_block_attn_qkv", 1536),
-        ("wan", "lora_unet_blocks_0_self_attn_q", 1536),
-        ("wan", "blocks.0.cross_attn.k_img", 5120),
-        ("qwen-image", "lora_unet_transformer_blocks_0_img_mlp_net_0_proj", 3072),
-        ("z-image", "lora_unet_layers_0_attention_to_q", 3840),
-        ("cascade", "lora_prior_unet_down_blocks_0_1_0", None),
-        ("transformer", "transformer.transformer_blocks.0.attn.to_q", 3072),
-        ("animatediff", "down_blocks.0.motion_modules.0.temporal_transformer.proj_in", 320),
-        (None, "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k", 64),
-        (None, "lora_unet_conv_in", 4),
-    ],
-)
-def test_names_and_widths_tell_the_family(family: str | None, name: str, width: int | None) -> None:
-    guess = guess_family([("lora_unet_conv_in", 4), (name, width)], {})
-    assert guess.family == family
-    assert (name.replace(".", "_") in guess.reason) == (family is not None)
-
-
-def test_metadata_is_only_a_hint() -> None:
-    stated = {"modelspec.architecture": "stable-diffusion-xl-v1-base/lora"}
-    assert guess_family([("lora_unet_conv_in", 4)], stated).family == "sdxl"
-    guess = guess_family([("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k", 768)], stated)
-    assert guess.family == "sd15"

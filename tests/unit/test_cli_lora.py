@@ -1,0 +1,147 @@
+"""The commands of ``sakuga lora``: what they print, as text and as JSON, and the errors that they end with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sakuga.cli.main import main
+
+STEM = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+STARTER_LORAS = {"celcomic", "ink"}
+
+
+@pytest.fixture(autouse=True)
+def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index of its own, a terminal of 80 columns, no folders but the starter's."""
+    monkeypatch.setenv("SAKUGA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SAKUGA_MODELS", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def loras(tmp_path: Path) -> Path:
+    folder = tmp_path / "loras"
+    for number, name in enumerate(("wash", "墨絵 thin")):
+        adapter(folder / f"{name}.safetensors", 4 + number, {"ss_output_name": f"alias{number}"})
+    (folder / "wash.json").write_text(json.dumps({"activation text": "watercolour\x1b[31m", "sd version": "SD1"}))
+    (folder / "cut.safetensors").write_bytes((folder / "wash.safetensors").read_bytes()[:-9])
+    return folder
+
+
+def adapter(path: Path, rank: int, metadata: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(rank)
+    tensors = {f"{STEM}.lora_down.weight": torch.randn(rank, 768), f"{STEM}.lora_up.weight": torch.randn(320, rank)}
+    save_file(tensors, path, metadata)
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["lora", *words]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["lora", *words]) == 2
+    return capsys.readouterr().err
+
+
+def test_list_has_a_line_for_each_adapter_and_a_reason_for_each_broken_file(
+    loras: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = said(capsys, "list", "--models", str(loras))
+    lines = {line.split()[0]: line for line in text.splitlines() if line}
+    assert lines["wash"].split() == ["wash", "sd15", "LoRA", "4", "watercolour", "[31m"]
+    assert "墨絵 thin" in text
+    assert f"  {loras / 'cut.safetensors'}: cut.safetensors is not a sound safetensors file: cut off" in text
+    assert "4 adapters, 1 broken" in text
+    assert "\x1b" not in text
+
+
+def test_list_as_json_has_all_of_them(loras: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(said(capsys, "list", "--json", "--all", "--models", str(loras)))
+    assert told["schema"] == 1
+    assert {row["name"] for row in told["adapters"]} == STARTER_LORAS | {"wash", "墨絵 thin"}
+    assert [row["name"] for row in told["broken"]] == ["cut"]
+    assert "flatpaint" in {row["name"] for row in told["other"]}
+    assert all(row["error"] for row in told["broken"] + told["other"])
+
+
+def test_find_by_word_and_by_hash(loras: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "find", "WATERcolour", "--models", str(loras)).splitlines()[0] == "wash"
+    shown = json.loads(said(capsys, "show", str(loras / "wash.safetensors"), "--json"))["hashes"]
+    for word in (shown["sha256"], shown["autov2"], shown["autov3"]):
+        (row,) = json.loads(said(capsys, "find", word, "--json", "--models", str(loras)))["adapters"]
+        assert (row["name"], row["sha256"], row["autov3"]) == ("wash", shown["sha256"], shown["autov3"])
+    assert "nothing is found for xyzzy" in said(capsys, "find", "xyzzy", "--models", str(loras))
+
+
+def test_where_says_the_path_and_nothing_else(loras: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "where", "alias1", "--models", str(loras)) == f"{loras / '墨絵 thin.safetensors'}\n"
+    assert "nearest   wash" in refused(capsys, "where", "wsh", "--models", str(loras))
+    adapter(loras / "more" / "wash.safetensors", 2, {})
+    told = refused(capsys, "where", "wash", "--models", str(loras))
+    assert "2 files are called wash" in told
+    assert str(loras / "wash.safetensors") in told
+    assert str(loras / "more" / "wash.safetensors") in told
+
+
+def test_gc_says_what_it_forgot(loras: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "list", "--models", str(loras))
+    (loras / "wash.safetensors").unlink()
+    assert json.loads(said(capsys, "gc", "--json"))["forgotten"] == 1
+    assert said(capsys, "gc").startswith("0 files that are gone were forgotten")
+
+
+def test_show_of_one_file_is_one_object_and_of_several_a_list(loras: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = json.loads(said(capsys, "show", "wash", "--json", "--models", str(loras)))
+    assert (one["schema"], one["name"], one["alias"], one["family"]) == (1, "wash", "alias0", "sd15")
+    (loras / "again.safetensors").write_bytes((loras / "wash.safetensors").read_bytes())
+    many = json.loads(said(capsys, "show", "wash", "again", "ink", "--json", "--models", str(loras)))
+    assert [told["name"] for told in many["adapters"]] == ["wash", "again", "ink"]
+    assert [pair["same_payload"] for pair in many["twins"]] == [True]
+
+
+def test_show_fits_in_eighty_columns_and_says_the_words_of_the_files_beside(
+    loras: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = said(capsys, "show", "wash", "ink", "--base", "starter", "--models", str(loras))
+    long = [line for line in text.splitlines() if len(line) > 80]
+    assert [line for line in long if " " in line[14:].strip()] == []  # but for a path that cannot be folded
+    assert "words       watercolour [31m  (a file beside it)" in text
+    assert "fit         it fits this base: 156 modules have their place" in text
+    assert "fit         no: wash.safetensors" in text
+
+
+def test_show_deep_measures_against_the_base(capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(said(capsys, "show", "ink", "--base", "starter", "--deep", "--json"))
+    deep = told["deep"]
+    assert (deep["finite"], deep["unmeasured"], deep["effect"]["modules"]) == (True, {}, 156)
+    assert 0.01 < deep["effect"]["ratio"] < 1
+    assert {"BASE", "IN00", "M00"} <= set(deep["blocks"])
+    assert told["hashes"]["crc32"] is not None
+    assert "‖ΔW‖/‖W‖" in said(capsys, "show", "ink", "--base", "starter", "--deep")
+
+
+def test_show_tells_of_the_good_files_and_then_of_the_others(loras: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lora", "show", "wash", str(loras / "cut.safetensors"), "nosuch", "--models", str(loras)]) == 2
+    out, told = capsys.readouterr()
+    assert out.startswith("wash\n")
+    assert "UnreadableFile: cut.safetensors" in told
+    assert "FileProblem: nothing of that name" in told
+
+
+def test_museum_writes_a_fixture_and_never_over_another(
+    loras: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["museum", "wash", "-o", str(tmp_path / "wash.json"), "--models", str(loras)]
+    assert said(capsys, *words).startswith(f"{tmp_path / 'wash.json'}: 2 names")
+    assert json.loads((tmp_path / "wash.json").read_text())["expected"]["family"] == "sd15"
+    assert "is there already" in refused(capsys, *words)
+    assert said(capsys, *words, "--overwrite")
+    assert "cannot be written" in refused(capsys, *words[:3], str(tmp_path / "no" / "a.json"), *words[4:])
