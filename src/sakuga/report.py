@@ -42,6 +42,7 @@ class Report:
     models: list[dict[str, Any]] = field(default_factory=list)
     adapters: list[dict[str, Any]] = field(default_factory=list)
     stages: list[dict[str, Any]] = field(default_factory=list)
+    stacks: list[dict[str, Any]] = field(default_factory=list)  # what the adapters of each stage did to the weights
     notes: list[Note] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class Report:
             "notes": [{"what": note.what, "reason": note.reason} for note in self.notes],
             "seconds": {task: round(seconds, 3) for task, seconds in self.seconds.items()},
             "memory": self.memory,
+            "stacks": self.stacks,
         }
 
     def save(self, path: Path) -> None:

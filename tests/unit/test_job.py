@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from sakuga.errors import JobError, SakugaError, Several
 from sakuga.spec.fields import expected_at, spot
-from sakuga.spec.job import Job, Stage, as_frames
+from sakuga.spec.job import Job, Stage
+from sakuga.spec.numbers import as_range
 from sakuga.spec.size import Size, as_size
 from sakuga.spec.uses import ControlUse, LoraUse
 from sakuga.spec.vary import Auto, Curve
@@ -195,8 +196,8 @@ def test_a_short_side_that_makes_the_long_one_huge_is_told() -> None:
 @given(st.integers(0, 1000), st.none() | st.integers(1, 1000))
 def test_frames_are_read_in_every_form(first: int, count: int | None) -> None:
     end = None if count is None else first + count
-    assert as_frames(f"{first}:{'' if end is None else end}") == (first, end)
-    assert as_frames([first, end]) == (first, end)
+    assert as_range(f"{first}:{'' if end is None else end}") == (first, end)
+    assert as_range([first, end]) == (first, end)
 
 
 def test_where_the_output_goes() -> None:

@@ -58,7 +58,7 @@ def test_a_text_without_tags_is_left_alone() -> None:
         "<lora:ink:yes>",
         "<lora:ink:1:2:3>",
         "<lora:ink:1:dyn=4>",
-        "<lora:ink:1:lbw=ALL>",
+        "<lora:ink:1:lbwe=ALL>",
         "<lora:ink:te=1:te=2>",
         "<lora:ink:te=>",
     ],

@@ -16,7 +16,7 @@ from sakuga.spec.job import Job
 
 FIELDS = {
     "schema", "version", "status", "output", "output_sha256", "key", "job", "clip", "models", "adapters", "stages",
-    "notes", "seconds", "memory",
+    "notes", "seconds", "memory", "stacks",
 }  # fmt: skip
 STAGE = {"prompt": "ink", "steps": 2, "motion": "none"}
 

@@ -78,7 +78,7 @@ CASES: dict[str, tuple[list[str], type[SakugaError], str]] = {
     "an empty lora": (["{clip}", "--lora", "{bad}/empty.safetensors"], UnreadableFile, "empty.safetensors"),
     "a lora cut off": (["{clip}", "--lora", "{bad}/truncated.safetensors"], UnreadableFile, "truncated.safetensors"),
     "an SDXL lora": (["{clip}", "--lora", "{bad}/sdxl.safetensors"], AdapterDoesNotFit, "an SDXL adapter"),
-    "a Flux lora": (["{clip}", "--lora", "{bad}/flux.safetensors"], AdapterDoesNotFit, "a Flux adapter"),
+    "a Flux lora": (["{clip}", "--lora", "{bad}/flux.safetensors"], AdapterDoesNotFit, "a Flux.1"),
     "a stranger": (["{clip}", "--lora", "{bad}/stranger.safetensors"], AdapterDoesNotFit, "fits nothing"),
     "a lora as a control": (
         ["{clip}", "--set", "stages.0.controls=[{{kind: tile, file: {lora}}}]"],

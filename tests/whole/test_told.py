@@ -68,4 +68,4 @@ def test_the_starter_s_own_loras_say_what_they_were_made_for() -> None:
         with TensorFile.open(path) as file:
             found = show(file)
         assert found["family"] == "sd15"
-        assert found["family_reason"] == "its metadata states ss_base_model_version sakuga_starter"
+        assert found["family_reason"] == "its metadata's ss_base_model_version says sakuga_starter"

@@ -6,6 +6,7 @@ the embedding meets a text encoder, by ``check_width``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,7 @@ from sakuga.models.signatures import spoken
 from sakuga.tensors.file import TensorFile
 
 PARAMETERS = "string_to_param."
+BUNDLED = ("emb_params", "clip_l", "clip_l_out")  # in what adapters carry, beside A1111's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,27 @@ def load_embedding(path: Path) -> Embedding:
     token = () if known.layout != "diffusers" or key == path.stem else (key,)
     source = Source(path=path, role="embedding", used=1, leftovers=tuple(_left(name) for name in rest))
     return Embedding(name=path.stem, vectors=vectors, source=source, aliases=token)
+
+
+def load_bundled(path: Path, name: str, keys: Mapping[str, str]) -> Embedding:
+    """The embedding ``name`` that an adapter file carries; ``keys``: the embedding's own key → the file's.
+
+    Raises FileProblem when there are no vectors for the text encoder among them, or several.
+    """
+    fitting = [own for own in keys if own.startswith(PARAMETERS) or own in BUNDLED]
+    if len(fitting) != 1:
+        raise FileProblem(
+            f"{path.name} carries an embedding that cannot be read",
+            given=f"{name}: {', '.join(keys)}",
+            expected=f"one of {PARAMETERS}…, {', '.join(BUNDLED)}",
+            do="give the embedding as a file of its own",
+        )
+    key = keys[fitting[0]]
+    with TensorFile.open(path) as file:
+        vectors = torch.atleast_2d(file.tensor(key).float())
+    _check(path, key, vectors)
+    rest = tuple(_left(own) for own in keys if own != fitting[0])
+    return Embedding(name=name, vectors=vectors, source=Source(path=path, role="embedding", used=1, leftovers=rest))
 
 
 class Texted(Protocol):

@@ -13,7 +13,7 @@ from typing import TypeVar
 from sakuga.errors import FileProblem, JobError, SakugaError, Several, raise_all
 from sakuga.lora.read import check_adapter
 from sakuga.lora.survey import Survey
-from sakuga.lora.targets import shapes_of
+from sakuga.lora.targets import names_of
 from sakuga.models.detect import recognise
 from sakuga.models.device import resolve
 from sakuga.models.embedding import check_width, load_embedding
@@ -29,7 +29,7 @@ from sakuga.report import Report
 from sakuga.spec.job import Job, Stage
 from sakuga.spec.uses import ControlUse, LoraUse
 from sakuga.tensors.file import TensorFile
-from sakuga.tensors.names import NameMap, Place
+from sakuga.tensors.names import NameMap
 from sakuga.video.outputs import check_output
 from sakuga.video.read import open_clip
 
@@ -231,19 +231,14 @@ class _Examiner:
         path = self.library.find(ref, "adapter")
         with TensorFile.open(path) as file:
             expected = f'an adapter for {self.base.family.title}, because base is "{self.base.name}"'
-            found = check_adapter(file, self.names, shapes=self.shapes, expected=expected)
+            found = check_adapter(file, self.names, expected=expected)
             for remark in found.remarks():
                 self.report.note(path.name, remark)
             return found, file.sha256
 
     @cached_property
     def names(self) -> NameMap:
-        parts = self._outline.parts
-        return NameMap.of({part: [name for name, _ in tree.named_modules()] for part, tree in parts.items()})
-
-    @cached_property
-    def shapes(self) -> dict[Place, tuple[int, ...]]:
-        return shapes_of(self._outline.parts)
+        return names_of(self._outline.parts)
 
     @property
     def _outline(self) -> Outline:
@@ -274,5 +269,7 @@ def _told(survey: Survey, sha256: str, use: LoraUse, stage: int, place: str) -> 
         "modules": len(fitting),
         "weight": weight["weight"],
         "text_encoder_weight": weight["text_encoder_weight"],
+        "blocks": weight["blocks"],
+        "steps": weight["steps"],
         "keys": keys,
     }

@@ -12,24 +12,26 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sakuga.lora.adapter import Adapter
+from sakuga.lora.cache import Cache
 from sakuga.lora.read import read_adapter
-from sakuga.lora.stack import Stack, StackWeight
-from sakuga.lora.targets import shapes_of
+from sakuga.lora.stack import Stack
+from sakuga.lora.targets import names_of
 from sakuga.models.bundle import Bundle, Source
 from sakuga.models.device import Placement
-from sakuga.models.embedding import Embedding, load_embedding
+from sakuga.models.embedding import Embedding, check_width, load_bundled, load_embedding
 from sakuga.models.library import Library, adapter_name
 from sakuga.models.load import load_base, load_codec, load_control, load_motion
 from sakuga.models.prompts import encode_pair
 from sakuga.render.denoisers import Texts
 from sakuga.render.plan import Plan, StagePlan
-from sakuga.render.settings import at
 from sakuga.render.stage import ControlNet, StageParts
+from sakuga.render.weights import Moment, stack_weight
 from sakuga.report import Report
 from sakuga.tensors.file import TensorFile
-from sakuga.tensors.names import NameMap
 
 Part = TypeVar("Part")
+
+CACHE_BYTES = 1 << 30  # of changed weights that are kept for the next Span or Job on the host
 
 
 class PartsKeeper:
@@ -38,11 +40,13 @@ class PartsKeeper:
     def __init__(self) -> None:
         self._kept: dict[tuple[object, ...], Any] = {}
         self._asked: set[tuple[object, ...]] = set()
+        self._cache = Cache(host_bytes=CACHE_BYTES)
 
     def clear(self) -> None:
         """Forget everything."""
         self._kept.clear()
         self._asked.clear()
+        self._cache.clear()
 
     def begin(self) -> None:
         """A new Job starts: what the Job before the last one used and the last one did not is dropped first."""
@@ -70,13 +74,16 @@ class PartsKeeper:
             found = self._get(path, where, lambda: load_motion(path, bundle, library, where), bundle.name)
             _tell(report, "motion", path.stem, bundle.family.name, found.sources)
             motion = found.part
+        stack = self._stack(stage, bundle, where)
         embeddings = [self._embedding(path, bundle, where, report) for path in stage.embeddings]
+        embeddings += [self._bundled(adapter, name, bundle, where) for adapter, name in _carried(stack)]
         return StageParts(
             settings=stage.settings,
             bundle=bundle,
             codec=codec,
             schedule=bundle.schedule_with(motion),
-            stack=self._stack(stage, bundle, where),
+            stack=stack,
+            cache=self._cache,
             controls=controls,
             motion=motion,
             read_prompts=_reader(stage, bundle, embeddings, report),
@@ -93,20 +100,25 @@ class PartsKeeper:
         _tell(report, "embedding", embedding.name, bundle.family.name, (embedding.source,))
         return embedding
 
+    def _bundled(self, adapter: Adapter, name: str, bundle: Bundle, where: Placement) -> Embedding:
+        """A textual inversion that an adapter carries; its word counts as long as the adapter is used."""
+        found = self._get(
+            adapter.path, where, lambda: load_bundled(adapter.path, name, adapter.embeddings[name]), "bundled", name
+        )
+        check_width(found, bundle)
+        return found
+
     def _stack(self, stage: StagePlan, bundle: Bundle, where: Placement) -> Stack:
-        names = NameMap.of({part: [name for name, _ in tree.named_modules()] for part, tree in bundle.parts.items()})
-        shapes = shapes_of(bundle.parts)
+        names = names_of(bundle.parts)
 
         def read(path: Path) -> Adapter:
             with TensorFile.open(path) as file:
-                return read_adapter(file, names, adapter_name(path), shapes=shapes)
+                return read_adapter(file, names, adapter_name(path))
 
         entries = []
         for path, use in zip(stage.adapters, stage.settings.adapters, strict=True):
             adapter = self._get(path, where, partial(read, path), bundle.name)
-            text = use.weight if use.text_encoder_weight is None else use.text_encoder_weight
-            weight = StackWeight(unet=at(use.weight, 0, 1), text_encoder=at(text, 0, 1))
-            entries.append((adapter, weight))
+            entries.append((adapter, stack_weight(use, Moment())))
         return Stack(tuple(entries))
 
     def _get(self, path: Path, where: Placement, load: Callable[[], Part], *more: object) -> Part:
@@ -118,6 +130,12 @@ class PartsKeeper:
             self._kept[key] = load()
         found: Part = self._kept[key]
         return found
+
+
+def _carried(stack: Stack) -> list[tuple[Adapter, str]]:
+    """(adapter, name) of the textual inversions that the adapters of a stack carry, each once."""
+    found = {(adapter.path, name): (adapter, name) for adapter, _ in stack.entries for name in adapter.embeddings}
+    return list(found.values())
 
 
 def _files(path: Path) -> list[Path]:

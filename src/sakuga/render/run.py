@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sakuga.errors import Stopped
+from sakuga.lora.cache import Cache
+from sakuga.lora.stack import Applied
 from sakuga.progress import Progress
 from sakuga.render.outcome import free_name, report_path, sha256_of
 from sakuga.render.plan import Plan
@@ -98,11 +101,32 @@ class Run:
         """The frames of a Span after all Stages, float32 [3, H, W]."""
         frames = range(self.plan.source.frames.start + span.start, self.plan.source.frames.start + span.stop)
         size = self.plan.source.size
-        pictures = [resize(frame.pixels, *size) for frame in self.clip.frames(frames.start, frames.stop)]
-        shot = Shot(frames=frames, clip_length=self.clip.frame_count, seed=self.plan.job.seed, fit=self.fit)
+        start = self.clip.pts_at(0) * self.clip.time_base
+        pictures, times = [], []
+        for frame in self.clip.frames(frames.start, frames.stop):
+            pictures.append(resize(frame.pixels, *size))
+            times.append(float(frame.time - start))
+        shot = Shot(
+            frames=frames, times=times, clip_length=self.clip.frame_count, seed=self.plan.job.seed, fit=self.fit
+        )
+        stacks = self.report.stacks = [{} for _ in self.stages]
         for number, stage in enumerate(self.stages):
-            with stage.stack.applied(stage.bundle.parts) as applied:
+            with stage.stack.applied(stage.bundle.parts, cache=stage.cache) as applied:
                 drawn = list(render_span(stage, applied, pictures, shot, self.progress))
+                stacks[number] = _told(applied, stage.cache)
             if number + 1 < len(self.stages):
                 pictures = [to_uint8(frame[None])[0] for frame in drawn]
         yield from drawn
+
+
+def _told(applied: Applied, cache: Cache) -> dict[str, Any]:
+    """What the adapters of a Stage did to the weights, for the Report."""
+    now, counts = applied.summary, cache.counts
+    return {
+        "fused": now.tensors,
+        "live": now.live,
+        "why": dict(now.ways),
+        "fresh_bytes": now.fresh_bytes,
+        "factor_bytes": now.factor_bytes,
+        "cache": {"hits": counts.hits, "misses": counts.misses, "bytes": counts.host_bytes + counts.device_bytes},
+    }

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from sakuga.errors import JobError
 from sakuga.models.family import Defaults
 from sakuga.render.samplers import Sampler, find_sampler
+from sakuga.render.weights import Moment, at, block_factors, moves
 from sakuga.report import Note
 from sakuga.spec.job import Stage
 from sakuga.spec.prompt import split_prompt, tags_left
@@ -85,6 +86,7 @@ def settle(stage: Stage, defaults: Defaults, number: int = 0) -> Settings:
     for use, place in zip(adapters, places, strict=True):
         for weight in (use.weight, use.text_encoder_weight):
             _check_weight(weight, place)
+        _check_blocks(use, place)
     motion = stage.motion
     if motion == "auto":
         motion = defaults.motion or OFF
@@ -130,10 +132,21 @@ def _silent(settings: Settings, path: str, given: Collection[str]) -> list[Note]
     """What was ``given`` and cannot have an effect, each with the reason."""
     found = []
     for use, place in zip(settings.adapters, settings.places, strict=True):
-        if settings.steps == 1 and isinstance(use.weight, Curve):
+        start = at(use.weight, Moment())
+        if use.steps is not None and use.steps[0] >= settings.steps:
             found.append(
-                Note(what=place, reason=f"a curve over a single step stays at its start, {at(use.weight, 0, 1):g}")
+                Note(what=place, reason=f"it acts from step {use.steps[0]} on, of {settings.steps}: without effect")
             )
+        text = use.weight if use.text_encoder_weight is None else use.text_encoder_weight
+        if isinstance(text, Curve) and (moves(use) or use.text_encoder_weight is not None):
+            found.append(
+                Note(
+                    what=place,
+                    reason=f"the prompt is read once: the text encoder has {at(text, Moment()):g}, as at the start",
+                )
+            )
+        if settings.steps == 1 and isinstance(use.weight, Curve) and use.weight.over == "steps":
+            found.append(Note(what=place, reason=f"a curve over a single step stays at its start, {start:g}"))
         elif use.weight == 0 and use.text_encoder_weight in (0, None):
             found.append(Note(what=place, reason="its weight is 0, so it has no effect"))
     for file, count in Counter(use.file for use in settings.adapters).items():
@@ -150,15 +163,6 @@ def _silent(settings: Settings, path: str, given: Collection[str]) -> list[Note]
     return found
 
 
-def at(weight: Weight, step: int, steps: int, frame: int = 0, frames: int = 1) -> float:
-    """The plain number of a weight at a step and a frame of the clip: curves run from the first (0) to the last (1)."""
-    if isinstance(weight, Curve):
-        position, count = (step, steps) if weight.over == "steps" else (frame, frames)
-        return weight.at(position / (count - 1) if count > 1 else 0.0)
-    assert not isinstance(weight, Auto), "automatic weights are refused when the stage is settled"
-    return weight
-
-
 def _check_weight(weight: Weight | None, path: str) -> None:
     if isinstance(weight, Auto):
         raise JobError(
@@ -167,13 +171,15 @@ def _check_weight(weight: Weight | None, path: str) -> None:
             expected="a number, or a curve over the steps",
             do="give a number, such as 0.8",
         )
-    if isinstance(weight, Curve) and weight.over == "frames":
-        raise JobError(
-            "the weight of an adapter cannot vary over frames in this version",
-            given=f"{path}: {format_weight(weight)}",
-            expected="a number, or a curve over the steps (controls may vary over frames)",
-            do="give a number, or end the curve with @steps",
-        )
+
+
+def _check_blocks(use: LoraUse, place: str) -> None:
+    if use.blocks is None:
+        return
+    try:
+        block_factors(use.blocks)
+    except JobError as error:
+        raise error.at(place if place.endswith("prompt") else f"{place}.blocks") from None
 
 
 def _short(use: ControlUse) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sakuga.errors import FileProblem
+from sakuga.lora.cache import Cache
 from sakuga.lora.stack import Applied, Stack, StackWeight
 from sakuga.models.bundle import Bundle
 from sakuga.models.codec import Codec
@@ -29,7 +30,8 @@ from sakuga.render.denoisers.predict import predict
 from sakuga.render.denoisers.windowed import windowed
 from sakuga.render.noise import span_noise, step_purpose
 from sakuga.render.samplers import StepHooks
-from sakuga.render.settings import Settings, at
+from sakuga.render.settings import Settings
+from sakuga.render.weights import Moment, at, moves, rows, stack_weight
 from sakuga.render.windows import batches, sliding
 from sakuga.spec.uses import ControlUse
 from sakuga.spec.vary import Curve
@@ -57,17 +59,14 @@ class StageParts:
     codec: Codec
     schedule: Schedule
     stack: Stack
+    cache: Cache
     controls: tuple[ControlNet, ...]
     motion: MotionModules | None
     read_prompts: Callable[[], Texts]
 
     def weights(self, step: int, steps: int) -> tuple[StackWeight, ...]:
         """The plain weights of the stack at a step. The text encoder keeps what it had when the prompt was read."""
-        found = []
-        for use in self.settings.adapters:
-            text = use.weight if use.text_encoder_weight is None else use.text_encoder_weight
-            found.append(StackWeight(unet=at(use.weight, step, steps), text_encoder=at(text, 0, steps)))
-        return tuple(found)
+        return tuple(stack_weight(use, Moment(step=step, steps=steps)) for use in self.settings.adapters)
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -78,17 +77,35 @@ class StageParts:
     @property
     def varies(self) -> bool:
         """Whether any adapter's weight changes from step to step."""
-        return any(isinstance(use.weight, Curve) for use in self.settings.adapters)
+        return any(isinstance(use.weight, Curve) or use.steps is not None for use in self.settings.adapters)
+
+    @property
+    def moves(self) -> bool:
+        """Whether any adapter's weight differs between the frames of one call."""
+        return any(map(moves, self.settings.adapters))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """What a Span is to its Stage: frame numbers in the clip, the clip's length, the seed, and the fit to the model."""
+    """What a Span is to its Stage: frame numbers in the clip, their times in seconds from the clip's first frame, the
+    clip's length, the seed, and the fit to the model.
+    """
 
     frames: range
+    times: Sequence[float]
     clip_length: int
     seed: int
     fit: Fit
+
+    def moment(self, position: int, step: int, steps: int) -> Moment:
+        """Where the frame at a position of the Span is, in the clip and in the run."""
+        return Moment(
+            step=step,
+            steps=steps,
+            frame=self.frames[position],
+            frames=self.clip_length,
+            seconds=self.times[position],
+        )
 
 
 def render_span(
@@ -113,7 +130,7 @@ def render_span(
 
     def before_step(step: int) -> None:
         progress.check()
-        if stage.varies:
+        if stage.varies and not stage.moves:  # what moves is set for each call
             applied.set(stage.weights(step, count))
 
     def after_step(_step: int, _x: Tensor, _clean: Tensor) -> None:
@@ -124,8 +141,10 @@ def render_span(
     if settings.strength < 1:
         clean = latents.encode(stage.codec, to_float(np.stack(padded)))
     x = latents.start(clean, noise("start"), levels[0])
-    with _denoiser(stage, texts, controls, len(pictures), progress) as denoise:
+    with _denoiser(stage, texts, controls, before_call(stage, applied, shot, progress), len(pictures)) as denoise:
         x = settings.sampler.sample(denoise, x, levels, hooks)
+    if stage.moves:
+        applied.set_rows(None)
     if not bool(x.isfinite().all()):
         raise FileProblem(
             "the model gave numbers that are none, so there is no picture",
@@ -137,14 +156,31 @@ def render_span(
         yield _cut(frame, shot.fit)
 
 
+def before_call(stage: StageParts, applied: Applied, shot: Shot, progress: Progress) -> Callable[[Call], None]:
+    """What is done before each call of the UNet: a stop is heard, since a step over a long Span may take minutes, and
+    weights that differ between frames are set for the rows of the call.
+    """
+    count = len(stage.levels)
+
+    def prepare(call: Call) -> None:
+        progress.check()
+        if stage.moves:
+            applied.set_rows(
+                rows(stage.settings.adapters, call, [shot.moment(n, call.step, count) for n in call.frames])
+            )
+
+    return prepare
+
+
 @contextmanager
 def _denoiser(
-    stage: StageParts, texts: Texts, controls: Sequence[Control], frame_count: int, progress: Progress
+    stage: StageParts,
+    texts: Texts,
+    controls: Sequence[Control],
+    prepare: Callable[[Call], None],
+    frame_count: int,
 ) -> Iterator[Denoiser]:
-    """The Denoiser of a Span, built from the inside out; the motion module is joined for as long as it lives.
-
-    A stop is heard before each call of the UNet, since a step over a long Span may take minutes.
-    """
+    """The Denoiser of a Span, built from the inside out; the motion module is joined for as long as it lives."""
     settings = stage.settings
     with ExitStack() as stack:
         join = None
@@ -154,7 +190,7 @@ def _denoiser(
             windows = sliding(frame_count, settings.window, settings.stride)
 
         def tell(call: Call) -> None:
-            progress.check()
+            prepare(call)
             if join is not None:
                 join.frames = len(call.frames)
 
@@ -168,7 +204,7 @@ def _control(control: ControlNet, pictures: Sequence[Picture], shot: Shot, steps
     share = steady(1.0, steps, use.start, use.end)
 
     def scale(step: int, frame: int) -> float:
-        return share(step, frame) * at(use.scale, step, steps, shot.frames[frame], shot.clip_length)
+        return share(step, frame) * at(use.scale, shot.moment(frame, step, steps))
 
     return Control(net=control.net, pictures=(to_float(drawn) + 1) / 2, scale=scale)
 

@@ -13,41 +13,14 @@ from pydantic import Field, PlainSerializer, model_validator
 
 from sakuga.errors import JobError
 from sakuga.spec.fields import Flag
-from sakuga.spec.findings import carried, shown
+from sakuga.spec.findings import carried
+from sakuga.spec.numbers import as_range, range_text
 from sakuga.spec.plain import FilePath, Name, Plain, Prompt, before, check, reader
 from sakuga.spec.prompt import parse_emphasis, split_prompt
 from sakuga.spec.size import Size, as_size
 from sakuga.spec.uses import ControlUse, LoraUse
 
-LAST_FRAME = 10**9
 LARGEST_SEED = 2**63 - 1
-_FRAMES_EXPECTED = "FIRST:END, both whole numbers, END behind FIRST or left out: 0:48 or 24:"
-
-
-def as_frames(value: object) -> tuple[int, int | None]:
-    """(first, end) from ``"0:48"``, ``"24:"``, ``":48"`` or a pair; end exclusive, None: all. Raises JobError."""
-    pair = value
-    if isinstance(value, str):
-        texts = [part.strip() for part in value.split(":")]
-        if (
-            len(texts) == 2
-            and any(texts)
-            and all(part == "" or (part.isdecimal() and len(part) < 12) for part in texts)
-        ):
-            pair = (int(texts[0] or 0), int(texts[1]) if texts[1] else None)
-    if isinstance(pair, tuple | list) and len(pair) == 2:
-        first, end = pair
-        if _is_index(first) and (end is None or (_is_index(end) and end > first)):
-            return first, end
-    raise JobError("these are not frames", given=shown(value), expected=_FRAMES_EXPECTED)
-
-
-def _is_index(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LAST_FRAME
-
-
-def _frames_text(frames: tuple[int, int | None]) -> str:
-    return f"{frames[0]}:" if frames[1] is None else f"{frames[0]}:{frames[1]}"
 
 
 class Stage(Plain):
@@ -131,7 +104,7 @@ class Job(Plain):
     """Size of the result: what fits into 384x216, or 256 for the short side alone; the source's own when left out. Its
     shape is kept."""
     frames: Annotated[
-        Annotated[tuple[int, int | None], reader(as_frames), PlainSerializer(_frames_text)] | None,
+        Annotated[tuple[int, int | None], reader(as_range), PlainSerializer(range_text)] | None,
         Flag(metavar="FIRST:END"),
     ] = None
     """The frames to render, END not among them; all when left out."""

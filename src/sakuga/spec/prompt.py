@@ -9,7 +9,6 @@ import re
 
 from sakuga.errors import JobError
 from sakuga.spec.uses import LoraUse
-from sakuga.spec.vary import parse_weight
 
 STEP = 1.1  # what one pair of brackets multiplies (round) or divides (square) the attention by
 LIMIT = 20.0  # stronger than this a word is noise
@@ -119,17 +118,8 @@ _ESCAPE = r"write \( and \[ where a bracket is meant as a letter"
 
 def _tag_use(body: str) -> LoraUse:
     """The adapter of one tag, from what stands behind ``lora:``."""
-    short, named = [], {}
-    for number, item in enumerate(body.split(":")):
-        match = _NAMED.fullmatch(item.strip()) if number else None
-        if match is None:
-            short.append(item)
-        elif match[1] not in ("te", "unet") or match[1] in named:
-            expected = "te= and unet=, each once"
-            raise JobError("a tag has an option that is not known here", given=f"<lora:{body[:60]}>", expected=expected)
-        else:
-            named[match[1]] = parse_weight(match[2])
-    use = LoraUse.parse(":".join(short))
-    text_encoder = named.get("te", use.weight if use.text_encoder_weight is None else use.text_encoder_weight)
-    unet = named.get("unet", named["te"] if "te" in named and len(short) == 1 else use.weight)
-    return LoraUse(file=use.file, weight=unet, text_encoder_weight=None if text_encoder == unet else text_encoder)
+    try:
+        return LoraUse.parse(body)
+    except JobError as error:
+        error.given = f"<lora:{body[:60]}>"
+        raise

@@ -5,6 +5,7 @@ Refuses to look for the files: a name stays a name until the library is asked. S
     NAME                    ink
     NAME:WEIGHT             ink:0.8 · ink:auto@0.8 · ink:0->1@frames · ink:0:0, 0.5:1 (a comma makes it one curve)
     NAME:TE:UNET            ink:0.5:0.8 — text encoder first, as A1111 writes it (adapters only)
+    NAME:WEIGHT:OPTION=…    ink:0.8:lbw=OUTD:start=3 — see ``options`` (adapters only)
     KIND:SCALE              lineart:0.7 (controls)
 
 No weight has a slash or an ending such as .safetensors in it, so all up to the last of them is the name, colons too:
@@ -20,10 +21,13 @@ from pydantic import Field, PlainSerializer, model_validator
 
 from sakuga.errors import JobError
 from sakuga.spec.findings import carried, shown
+from sakuga.spec.numbers import as_range, range_text
+from sakuga.spec.options import as_blocks, named_options
 from sakuga.spec.plain import MODEL_ENDINGS, Name, Plain, reader
 from sakuga.spec.vary import Auto, Curve, Weight, as_weight, format_weight, parse_weight
 
 _ENDINGS = "|".join(map(re.escape, MODEL_ENDINGS))
+_TIMES = re.compile(r"[0-9]s\s*:")  # a curve over time, such as 0s:0->2s:1
 _SURELY_NAME = re.compile(rf".*(?:[\\/]|(?:{_ENDINGS})(?=\s*(?::|$)))", re.IGNORECASE | re.DOTALL)
 
 
@@ -39,6 +43,8 @@ def _plain(weight: Weight) -> float | str:
 
 
 AnyWeight: TypeAlias = Annotated[float | Auto | Curve, reader(as_weight), PlainSerializer(_plain)]
+AnyBlocks: TypeAlias = Annotated[str, reader(as_blocks)]
+AnySteps: TypeAlias = Annotated[tuple[int, int | None], reader(as_range), PlainSerializer(range_text)]
 AnyScale: TypeAlias = Annotated[float | Curve, reader(_as_scale), PlainSerializer(_plain)]
 
 
@@ -85,20 +91,41 @@ class LoraUse(_Short):
     """How strongly it changes the UNet, and the text encoder too unless that has its own weight."""
     text_encoder_weight: AnyWeight | None = None
     """How strongly it changes the text encoder; the same as weight when left out."""
+    blocks: AnyBlocks | None = None
+    """Factors of the weight by block: a preset (OUTD …), a list of 12, 17, 20, 26 or 61 numbers as block-weight tools
+    write it, or a table ({M00: 0.5}, {down: 0.5, mid: 1})."""
+    steps: AnySteps | None = None
+    """The steps at which it acts, FIRST:END from 0, END not among them; all when left out."""
 
     @classmethod
     def parts(cls, text: str) -> dict[str, object]:
-        """``ink:0.8`` or ``ink:0.5:0.8`` (text encoder, UNet) as fields. Raises JobError."""
+        """``ink:0.8``, ``ink:0.5:0.8`` (text encoder, UNet), ``ink:0.8:lbw=OUTD`` as fields. Raises JobError."""
         name, rest = _split_name(text)
         if rest is None:
             return {"file": name}
-        if "," in rest or ":" not in rest:
-            return {"file": name, "weight": _weight(rest, text)}
+        items, named = named_options(rest.split(":"), text)
+        fields = {"file": name} | (cls._weights(":".join(items), text) if items else {})
+        text_encoder, unet = named.pop("te", None), named.pop("unet", None)
+        if unet is not None and "text_encoder_weight" not in fields:
+            fields["text_encoder_weight"] = fields.get("weight", 1.0)  # A1111: unet= leaves the text encoder's alone
+        if text_encoder is not None:
+            fields["text_encoder_weight"] = text_encoder
+        if unet is not None or (text_encoder is not None and not items):
+            fields["weight"] = unet if unet is not None else text_encoder  # A1111: the image model follows te=
+        if fields.get("text_encoder_weight") == fields.get("weight", 1.0):
+            fields.pop("text_encoder_weight", None)
+        return fields | named
+
+    @classmethod
+    def _weights(cls, rest: str, text: str) -> dict[str, object]:
+        """The fields of what stands behind the name and has no name itself."""
+        if "," in rest or ":" not in rest or _TIMES.search(rest):
+            return {"weight": _weight(rest, text)}
         text_encoder, *unet = rest.split(":")
         if len(unet) != 1:
             do = "write it in the long form: {file: …, weight: …, text_encoder_weight: …}"
             raise JobError("more colons than NAME:TE:UNET has", given=text[:80], expected=cls.short_form, do=do)
-        return {"file": name, "weight": parse_weight(unet[0]), "text_encoder_weight": parse_weight(text_encoder)}
+        return {"weight": parse_weight(unet[0]), "text_encoder_weight": parse_weight(text_encoder)}
 
 
 class ControlUse(_Short):

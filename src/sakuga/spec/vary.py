@@ -1,4 +1,4 @@
-"""A number that varies: a plain number, ``auto``, or a curve over the steps or the frames. Parses, writes, evaluates.
+"""A number that varies: a plain number, ``auto``, or a curve over steps, frames or time. Parses, writes, evaluates.
 
 The one small language for weights of adapters and scales of controls. Refuses infinities, numbers beyond 20 in either
 direction, and text that could be read in two ways.
@@ -8,6 +8,7 @@ direction, and text that could be read in two ways.
     0->1 · 0→1@steps        from 0 at the first step to 1 at the last
     0->1->0@frames          evenly spaced values over the frames of the clip
     0:0, 0.5:1, 1:0.2       value at position, positions from 0 to 1; two points at one position make a jump
+    0s:0->2s:1, 5s:0        value at a time of the clip, in seconds; the same, with times for positions
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from sakuga.errors import JobError, nearest_name
 
 LIMIT = 20.0  # the strongest weight that means anything; adapters are made for about 1
 MOST_POINTS = 200
-Over = Literal["steps", "frames"]
+LATEST = 1e6  # seconds; eleven days
+Over = Literal["steps", "frames", "seconds"]
 
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?")
+_TIME = re.compile(r"[0-9]s\s*:")
 _ARROW = re.compile(r"->|→")
 _EXPECTED = "a number from -20 to 20, auto, auto@0.8, 0->1@steps or 0:0, 0.5:1, 1:0@frames"
 
@@ -41,7 +44,10 @@ class Auto:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Straight lines between ``points`` of (position, value): positions 0 … 1 in order, values -20 … 20."""
+    """Straight lines between ``points`` of (position, value): positions 0 … 1 in order, values -20 … 20.
+
+    Over seconds the positions are times of the clip.
+    """
 
     points: tuple[tuple[float, float], ...]
     over: Over = "steps"
@@ -52,8 +58,11 @@ class Curve:
             raise JobError("a curve has too few or too many points", given=f"{len(positions)}", expected="2 to 200")
         for position, value in self.points:
             _within(value)
-            if not (_is_number(position) and 0 <= position <= 1):
-                raise JobError("a curve's position is outside its range", given=f"{position}", expected="from 0 to 1")
+            last = LATEST if self.over == "seconds" else 1
+            if not (_is_number(position) and 0 <= position <= last):
+                raise JobError(
+                    "a curve's position is outside its range", given=f"{position}", expected=f"from 0 to {last:g}"
+                )
         if positions != sorted(positions) or any(a == b for a, b in zip(positions, positions[2:], strict=False)):
             given = ", ".join(_plain(position) for position in positions)
             expected = "rising positions, at most two points at the same one"
@@ -106,7 +115,13 @@ def parse_weight(text: str) -> Weight:
         return Auto(scale=_number(tail, text)) if at else Auto()
     if not at and _NUMBER.fullmatch(body):
         return _number(body, text)
+    if _TIME.search(body):
+        if at:
+            raise JobError("a curve over time has its axis in it", given=_quoted(text), do="leave the @ away")
+        return Curve(points=_timed(body, text), over="seconds")
     if "," in body or _ARROW.search(body):
+        if at and tail == "seconds":
+            raise JobError("a curve over time names its times", given=_quoted(text), expected="0s:0->2s:1")
         if at and tail not in get_args(Over):
             raise _unknown_axis(tail)
         return Curve(points=_points(body, text), over="frames" if tail == "frames" else "steps")
@@ -119,6 +134,8 @@ def format_weight(weight: Weight) -> str:
         return "auto" if weight.scale == 1 else f"auto@{_plain(weight.scale)}"
     if not isinstance(weight, Curve):
         return _plain(weight)
+    if weight.over == "seconds":
+        return "->".join(f"{_plain(position)}s:{_plain(value)}" for position, value in weight.points)
     last = len(weight.points) - 1
     if all(position == index / last for index, (position, _) in enumerate(weight.points)):
         body = "->".join(_plain(value) for _, value in weight.points)
@@ -134,6 +151,15 @@ def _points(body: str, text: str) -> tuple[tuple[float, float], ...]:
         return tuple((index / (len(values) - 1), value) for index, value in enumerate(values))
     pairs = [part.partition(":") for part in body.split(",")]
     return tuple((_number(position, text), _number(value, text)) for position, _, value in pairs)
+
+
+def _timed(body: str, text: str) -> tuple[tuple[float, float], ...]:
+    """The points of ``0s:0->2s:1`` or ``0s:0, 2s:1``."""
+    pairs = [part.partition(":") for part in re.split(r",|->|→", body)]
+    for time, _, _ in pairs:
+        if not _NUMBER.fullmatch(time.strip().removesuffix("s")) or not time.strip().endswith("s"):
+            raise JobError("this is not a time of the clip", given=_quoted(time), expected="seconds such as 1.5s")
+    return tuple((float(time.strip()[:-1]), _number(value, text)) for time, _, value in pairs)
 
 
 def _number(part: str, text: str) -> float:
