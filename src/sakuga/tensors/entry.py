@@ -45,6 +45,7 @@ BITS: Mapping[str, int] = {
 }
 PIECE_BYTES = 1 << 20
 NAME_CAP_BYTES = 1024
+COUNT_CAP = 2**48  # numbers of a tensor
 WORDS_CAP = 300  # characters of a file that one message repeats
 # Control characters, halves of letters, line ends of Unicode, and what turns the direction of writing.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
@@ -164,6 +165,13 @@ def quoted(words: str) -> str:
 
 
 def bytes_of(dtype: str, shape: tuple[int, ...]) -> int | None:
-    """Bytes of a tensor; None if they would not be a whole number."""
+    """Bytes of a tensor; None if they would not be a whole number, or for more numbers than any file holds."""
+    if not countable(shape):
+        return None
     bits = prod(shape) * BITS[dtype]
     return None if bits % 8 else bits // 8
+
+
+def countable(shape: tuple[int, ...]) -> bool:
+    """Whether nobody's sums run over: a tensor without numbers may still have sizes beyond all reason."""
+    return prod(size for size in shape if size) < COUNT_CAP

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-from sakuga.tensors.entry import BITS, TORCH_NAMES
+from sakuga.tensors.entry import BITS, TORCH_NAMES, countable
 
 
 class Refused(ValueError):
@@ -103,6 +103,8 @@ def _view(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> Vie
         raise Refused("a tensor whose offset, shape or stride are not whole numbers")
     if len(shape) != len(stride) or len(shape) > RANK_CAP:
         raise Refused(f"a tensor with {len(shape)} sizes and {len(stride)} strides")
+    if not countable(tuple(shape)):
+        raise Refused(f"a tensor of shape {list(shape)}")
     view = View(storage=storage, offset=offset, shape=tuple(shape), stride=tuple(stride))
     if view.offset + view.reach > storage.count:
         raise Refused(f"a tensor of shape {list(shape)} that reaches beyond its storage of {storage.count} numbers")

@@ -230,6 +230,7 @@ def tensor_pickle(count: int, offset: int, shape: tuple[int, ...], stride: tuple
         (4, 0, (4,), (-1,), "whole numbers"),
         (4, -1, (4,), (1,), "whole numbers"),
         (4, 0, (2**60,), (1,), "whole numbers"),
+        (4, 0, (2**47, 2**47, 0), (0, 0, 1), "a tensor of shape"),
         (5, 0, (4,), (1,), "16 bytes for 5 numbers"),
         (4, 0, (1,) * 17, (1,) * 17, "17 sizes"),
     ],

@@ -150,6 +150,8 @@ def entry(dtype: Any, shape: Any, offsets: Any) -> dict[str, Any]:
         (entry("F32", [3], [0, 8]), "8 bytes for 'a'"),
         (entry("F32", [2**62, 2**62], [0, 8]), "8 bytes for 'a'"),
         (entry("F4", [3], [0, 8]), "8 bytes for 'a'"),
+        (entry("F32", [2**47, 2**47, 0], [0, 0]), "0 bytes for 'a'"),
+        (entry("F32", [0, 10**400], [0, 0]), "0 bytes for 'a'"),
         (entry("F32", [1], [0, 4]), "4 bytes after the last tensor"),
         (entry("F32", [3], [0, 12]), "cut off"),
         (entry("F32", [1], [4, 8]), "a hole between"),

@@ -13,6 +13,7 @@ from sakuga.lora.formats.dotted import Dotted
 from sakuga.lora.formats.hcp import HCP
 from sakuga.lora.formats.kohya import KOHYA
 from sakuga.lora.formats.layout import Format, Group, Header, Reading, Spot
+from sakuga.lora.formats.peft_config import config_of
 from sakuga.lora.formats.processors import PROCESSORS
 from sakuga.lora.formats.xlabs import XLABS
 
@@ -41,6 +42,9 @@ def recognise(file: Header) -> tuple[Format, str]:
         key = next((key for key in file.names if pattern.match(key)), None)
         if key is not None:
             raise AdapterDoesNotFit(f"{file.path.name} is {what}", given=f"keys such as {key}")
+    config = config_of(file)
+    if config is not None and config.problem:
+        raise AdapterDoesNotFit(f"{file.path.name} is not applied: {config.problem}", do="use a LoRA of the same style")
     sample = ", ".join(file.names[:2]) or "no tensors at all"
     raise UnknownFile(
         f"{file.path.name} is no adapter that is known here",

@@ -152,7 +152,7 @@ def gather(file: Header, split: Callable[[str], Key | None], layout: str) -> tup
             left(name, f"not a key of {layout} layout", refused=True)
     for name in file.extras:
         key = None if embedded(name) or ignorable(name) else split(name)
-        if key is not None and key.leaf in _OF_MODULES:
+        if key is not None and key.leaf.partition(".")[0] in _OF_MODULES:  # a list comes as alpha.0, alpha.1
             keys.append(key)
         else:
             left(name, "not a tensor", refused=False)

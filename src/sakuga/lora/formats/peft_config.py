@@ -50,6 +50,11 @@ class PeftConfig:
         return {component: _Fields(fields) for component, fields in self.fields.items()}
 
     @property
+    def problem(self) -> str:
+        """Why such an adapter is not applied, or empty."""
+        return next((fields.problem for fields in self._tables.values() if fields.problem), "")
+
+    @property
     def base(self) -> str:
         """The base that it names, or empty."""
         named = (fields.get("base_model_name_or_path") for fields in self.fields.values())
