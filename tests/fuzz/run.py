@@ -6,6 +6,7 @@ Files in FOLDER are material beside the project's own; what goes wrong is writte
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import resource
 import sys
@@ -36,6 +37,7 @@ def main() -> int:
     options = parser.parse_args()
     found = options.corpus / "found"
     found.mkdir(parents=True, exist_ok=True)
+    faulthandler.enable()
     warnings.simplefilter("error")
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from tests.corpus.tiny import FLUX, SD, grown
@@ -91,8 +92,8 @@ class Bench:
             found = survey(file, names)
             if _of_survey(found) != given:
                 return Outcome(kind="survey", fault="the survey does not account for every key")
-            if deep:
-                show(file, names)
+            if deep and _of_show(show(file, names)["keys"]) != given.total():
+                return Outcome(kind="show", fault="what is shown does not account for every key")
             adapter = read_adapter(file, names, "style", allow_partial=partial)
         if _of_adapter(adapter) != given or adapter.total_keys != sum(given.values()):
             return Outcome(kind="read", fault="the adapter does not account for every key")
@@ -114,6 +115,10 @@ def _of_survey(found: Survey) -> Counter[str]:
     used = [key for module in found.modules if module.verdict == "fits" for key in module.group.keys]
     embedded = [key for keys in found.embeddings.values() for key in keys.values()]
     return Counter([*used, *embedded, *(left.key for left in found.leftovers())])
+
+
+def _of_show(keys: Mapping[str, Any]) -> int:
+    return int(keys["used"]) + len(keys["ignored"]) + len(keys["refused"])
 
 
 def _of_adapter(adapter: Adapter) -> Counter[str]:

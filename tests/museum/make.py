@@ -1,4 +1,4 @@
-"""Write the museum anew, by the save code of other libraries: ``python -m tests.museum.make``.
+"""Write the museum anew, by the save code of other libraries: ``python -m tests.museum.make [FOLDER]``.
 
 Needs lycoris-lora, peft and diffusers in the versions that the exhibits name. Numbers are random and are not kept.
 """
@@ -22,8 +22,8 @@ FOLDER = Path(__file__).parent / "exhibits"
 MAKERS: tuple[Callable[[Path], Iterator[Made]], ...] = (by_lycoris, by_peft, by_diffusers, by_hand)
 
 
-def main() -> int:
-    """Make every exhibit in a folder of its own, then put them in the place of the old ones."""
+def main(target: Path = FOLDER) -> int:
+    """Make every exhibit, then put them in the place of the old ones."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     told = {}
@@ -32,12 +32,12 @@ def main() -> int:
             for made in maker(Path(folder)):
                 told[made.name or made.path.stem] = lines(fixture(made))
                 print(made.name or made.path.stem, flush=True)
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir()
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
     for name, text in told.items():
-        (FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
+        (target / f"{name}.json").write_text(text, encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*map(Path, sys.argv[1:2])))

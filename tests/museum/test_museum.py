@@ -5,6 +5,9 @@ what its maker knows it to be, and every key of it is used, ignored or refused o
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from sakuga.lora.museum import Exhibit, check_exhibit
 from sakuga.lora.survey import hold, survey
 from sakuga.tensors.tables.families import FAMILIES
 
+ROOT = Path(__file__).resolve().parents[2]
 EXHIBITS = sorted((Path(__file__).parent / "exhibits").glob("*.json"))
 LARGEST_BYTES = 1_500_000
 each = pytest.mark.parametrize("path", EXHIBITS, ids=[path.stem for path in EXHIBITS])
@@ -67,3 +71,13 @@ def test_every_key_is_accounted_for_on_its_family(path: Path, tmp_path: Path) ->
     assert Counter([*used, *embedded, *(leftover.key for leftover in left)]) == Counter(
         [*exhibit.names, *exhibit.extras]
     )
+
+
+@pytest.mark.slow
+def test_the_script_makes_these_very_exhibits(tmp_path: Path) -> None:
+    for library in ("lycoris", "peft"):
+        pytest.importorskip(library)
+    script = [sys.executable, "-W", "ignore", "-m", "tests.museum.make", str(tmp_path / "made")]
+    subprocess.run(script, cwd=ROOT, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    made = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "made").iterdir()}
+    assert made == {path.name: path.read_text(encoding="utf-8") for path in EXHIBITS}

@@ -185,6 +185,19 @@ def test_dora_on_a_weight_of_zeros_divides_by_nothing(tmp_path: Path, parts: dic
         layer.weight.copy_(kept)
 
 
+@pytest.mark.parametrize("spread", [1e18, 1e30, 3e38])
+def test_a_rotation_beyond_the_reach_of_its_numbers_is_refused_or_applied_and_taken_off(
+    spread: float, tmp_path: Path, parts: dict[str, nn.Module]
+) -> None:
+    blocks = torch.rand(2, 4, 4) * spread
+    adapter = _read(tmp_path, {f"{STEM}.oft_blocks": blocks}, parts)
+    try:
+        with Stack([(adapter, 1.0)]).applied(parts):
+            assert bool(parts["unet"].get_submodule(PATH).weight.isfinite().all())
+    except AdapterDoesNotFit as refusal:
+        assert refusal.title
+
+
 def test_rotations_that_are_none_are_told(tmp_path: Path, parts: dict[str, nn.Module]) -> None:
     adapter = _read(tmp_path, {f"{STEM}.oft_diag": torch.randn(2, 4, 4) * 3}, parts)
     assert any("they stretch" in patch for one in adapter.patches for patch in one.record.remarks())

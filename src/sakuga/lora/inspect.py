@@ -67,7 +67,7 @@ class Shown:
             "modules": {"total": len(found.modules), "used": len(good)},
             "keys": {
                 "total": found.total_keys,
-                "used": sum(len(module.group.keys) for module in good),
+                "used": found.used_keys,
                 "ignored": _named(leftover for leftover in left if not leftover.refused),
                 "refused": _named(leftover for leftover in left if leftover.refused),
             },

@@ -37,6 +37,7 @@ CONFIG_FIELDS += ("use_dora", "lora_bias", "bias", "fan_in_fan_out", "init_lora_
 CONFIG_FIELDS += ("use_effective_conv2d", "decompose_both", "decompose_factor", "oft_block_size", "boft_block_size")
 CONFIG_FIELDS += ("boft_n_butterfly_factor", "coft", "eps", "block_share", "use_cayley_neumann", "exclude_modules")
 CONFIG_FIELDS += ("num_cayley_neumann_terms", "use_qalora", "layer_replication", "target_parameters")
+CONFIG_FIELDS += ("feedforward_modules", "modules_to_save", "init_r")
 HEADER_CONFIG = "lora_adapter_metadata"
 # Values that people have made up: nothing is read from them.
 CHOSEN = frozenset(

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import torch
 from torch import Tensor
@@ -50,16 +51,21 @@ def read_adapter(
 
     Raises AdapterDoesNotFit, UnknownFile when it is no adapter, UnreadableFile when it is broken.
     """
-    found = check_adapter(file, names, expected=expected, allow_partial=allow_partial)
-    with one_thread(), ThreadPoolExecutor(1) as beside:  # the hash is as long as all the rest of reading
-        hashed = beside.submit(lambda: file.sha256)
-        tensors = dict(file.tensors(_factor_keys(found)))
-        sound = replace(found, modules=tuple(_finite(module, tensors) for module in found.modules))
+    refused = Event()
+    with one_thread(), ThreadPoolExecutor(1) as beside:  # the hash takes as long as all the rest
+        hashed = beside.submit(file.hashed, refused.is_set)
+        try:
+            found = check_adapter(file, names, expected=expected, allow_partial=allow_partial)
+            tensors = dict(file.tensors(_factor_keys(found)))
+            sound = replace(found, modules=tuple(_finite(module, tensors) for module in found.modules))
+            judge(sound, expected=expected, allow_partial=allow_partial)
+        except BaseException:
+            refused.set()
+            raise
+        patches = tuple(
+            patch for module in sound.modules if module.verdict == "fits" for patch in _patches(module, tensors)
+        )
         whole = hashed.result()
-    judge(sound, expected=expected, allow_partial=allow_partial)
-    patches = tuple(
-        patch for module in sound.modules if module.verdict == "fits" for patch in _patches(module, tensors)
-    )
     # numbers that come from a config beside the file make it another adapter
     sha256 = hashlib.sha256((whole + found.config).encode()).hexdigest() if found.config else whole
     return Adapter(

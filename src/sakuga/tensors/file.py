@@ -7,7 +7,7 @@ when it is asked for, each as an own copy. Nothing is executed and nothing is fe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 Kind = Literal["safetensors", "pickle"]
+HASHED_BYTES = 2**22  # at a time
 
 
 class TensorFile:
@@ -82,8 +83,18 @@ class TensorFile:
     @cached_property
     def sha256(self) -> str:
         """The hash of the whole file's bytes, 64 hexadecimal digits. Reads the file once."""
-        with self.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return self.hashed(lambda: False)
+
+    def hashed(self, stop: Callable[[], bool]) -> str:
+        """``sha256`` for those who compute it beside other work; when ``stop`` says so it is given up, and empty."""
+        found, piece = hashlib.sha256(), bytearray(HASHED_BYTES)
+        with self.path.open("rb", buffering=0) as stream:
+            while not stop():
+                got = stream.readinto(piece)
+                if not got:
+                    return found.hexdigest()
+                found.update(memoryview(piece)[:got])
+        return ""
 
     def _entry(self, name: str) -> Entry:
         if name not in self.entries:

@@ -21,11 +21,13 @@ VALUE_CHARACTERS = 2**20  # of a value of the metadata that is not text
 METADATA_CAP = 100_000  # values
 _BLANK = re.compile(r"[ \t\n\r]*")
 _NUMBER = r"(?:0|[1-9]\d{0,17})"
+_COMMA, _COLON = ", ?", ": ?"  # Python's own writer puts a blank behind them
 # A tensor as every writer says it, with the comma or the end behind it; anything else goes the longer way.
 _USUAL = re.compile(
-    r'"([^"\\\x00-\x1f]*+)":'
-    rf'\{{"dtype":"(\w{{1,16}})","shape":\[((?:{_NUMBER}(?:,{_NUMBER}){{0,15}}+)?)\],"data_offsets":\[({_NUMBER}),({_NUMBER})\]\}}'
-    r'(?:,(?=")|(?=\}))',
+    rf'"([^"\\\x00-\x1f]*+)"{_COLON}\{{"dtype"{_COLON}"(\w{{1,16}})"{_COMMA}'
+    rf'"shape"{_COLON}\[((?:{_NUMBER}(?:{_COMMA}{_NUMBER}){{0,15}}+)?)\]{_COMMA}'
+    rf'"data_offsets"{_COLON}\[({_NUMBER}){_COMMA}({_NUMBER})\]\}}'
+    rf'(?:{_COMMA}(?=")|(?=\}}))',
     re.ASCII,
 )
 Take = Callable[[str, str, tuple[int, ...], int, int], None]  # name, number format, shape, first byte, end

@@ -46,7 +46,8 @@ def fixture(made: Made) -> dict[str, Any]:
     }
     config = told["config"] or {}
     lists = {key: sorted(value) for key, value in config.items() if isinstance(value, list)}  # some were sets
-    return {"made": says, **told, "config": {**config, **lists} or None}
+    metadata = dict(sorted(told["metadata"].items()))
+    return {"made": says, **told, "metadata": metadata, "config": {**config, **lists} or None}
 
 
 def lines(told: dict[str, Any]) -> str:
