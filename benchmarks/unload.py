@@ -7,12 +7,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import sakuga.lora.making as making
@@ -24,15 +26,18 @@ from sakuga.lora.algorithms.dora import Dora
 from sakuga.lora.algorithms.full import Full
 from sakuga.lora.algorithms.lora import Lora
 from sakuga.lora.cache import Cache
+from sakuga.lora.origin import origin_of
 from sakuga.lora.stack import Applied, Stack, StackWeight
 
 STEPS = ("enter", "leave", "raise", "set", "rows", "call", "overflow", "interrupt", "misfit")
 
 
 class Walk:
-    """A model and what may be done to it. ``step`` asserts what must hold."""
+    """A model and what may be done to it. ``step`` asserts what must hold. With a ``folder`` the model is written
+    there, and pristine bytes are read from it again; otherwise they are kept.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         torch.manual_seed(0)
         self.unet = nn.ModuleDict(
             {
@@ -49,6 +54,12 @@ class Walk:
         self.parts = {"unet": self.unet, "text_encoder": self.text}
         self.adapters = [_adapter(name) for name in ("ink", "flat", "glow", "dora")]
         self.cache = Cache(host_bytes=4096)
+        self.origin = None
+        if folder is not None:
+            files = {name: folder / f"{name}.safetensors" for name in self.parts}
+            for name, path in files.items():
+                save_file({key: own.clone() for key, own in self.parts[name].state_dict().items()}, path)
+            self.origin = origin_of(files)
         self.start = self.digest()
         self.steps = 0
         self._block: AbstractContextManager[Applied] | None = None
@@ -87,7 +98,13 @@ class Walk:
             chosen = [one for one, number in zip(self.adapters, numbers, strict=False) if number > -1]
             stack = Stack([(one, self._weight(numbers[index:])) for index, one in enumerate(chosen)])
             self._count = len(chosen)
-            self._block = stack.applied(self.parts, live=numbers[4] > 1, cache=self.cache if numbers[5] > 0 else None)
+            self._block = stack.applied(
+                self.parts,
+                live=numbers[4] > 1,
+                cache=self.cache if numbers[5] > 0 else None,
+                origin=self.origin,
+                reread=self.origin is not None,
+            )
             self._applied = self._block.__enter__()
 
     def _leave(self, _numbers: list[float]) -> None:
@@ -213,13 +230,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=5_000, help="how many steps (default: 5000)")
     parser.add_argument("--long", action="store_const", dest="steps", const=100_000, help="100 000 steps")
+    parser.add_argument("--reread", action="store_true", help="read pristine bytes from a file again, keep no copies")
     parser.add_argument("--seed", type=int, default=0, help="of the walk (default: 0)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    dice, walk, started = random.Random(options.seed), Walk(), time.perf_counter()
-    for _ in range(options.steps):
-        walk.step(dice.choice(STEPS), [dice.uniform(-3, 3) for _ in range(6)])
-    walk.end()
+    dice, started = random.Random(options.seed), time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        walk = Walk(Path(folder) if options.reread else None)
+        for _ in range(options.steps):
+            walk.step(dice.choice(STEPS), [dice.uniform(-3, 3) for _ in range(6)])
+        walk.end()
     seconds = time.perf_counter() - started
     print(f"{walk.steps} steps of {', '.join(STEPS)} in {seconds:.0f} s (seed {options.seed}): every bit as it was")
     print(walk.cache.counts)

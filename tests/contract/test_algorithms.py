@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sakuga.errors import AdapterDoesNotFit
 from sakuga.lora.algorithms import ALGORITHMS, SCALARS, Algorithm, Kind, choose
+from sakuga.lora.algorithms.columns import fitted
 
 SAMPLES: Mapping[str, Mapping[str, Sample]] = {**ADDITIVE, **MULTIPLICATIVE}
 CASES = [(kind, name) for kind in ALGORITHMS for name in SAMPLES.get(kind.name, {})]
@@ -24,7 +25,12 @@ each = pytest.mark.parametrize(("kind", "name"), CASES, ids=[f"{kind.name}: {nam
 def _made(kind: Kind, name: str, dtype: torch.dtype = torch.float32) -> tuple[Sample, dict[str, Tensor], Algorithm]:
     sample = SAMPLES[kind.name][name]
     factors = sample.draw(dtype)
-    return sample, factors, kind.read(factors, sample.facts)
+    return sample, factors, _read(kind, sample, factors)
+
+
+def _read(kind: Kind, sample: Sample, factors: Mapping[str, Tensor]) -> Algorithm:
+    """The record as it changes the sample's layer."""
+    return fitted(kind.read(factors, sample.facts), tuple(_base(kind, sample.layer()).shape))
 
 
 def _base(kind: Kind, layer: nn.Module) -> nn.Parameter:
@@ -103,7 +109,7 @@ def test_gradients_flow_to_every_factor(kind: Kind, name: str, way: str) -> None
         leaves[leaf].requires_grad_()
 
     def loss(given: Mapping[str, Tensor]) -> Tensor:
-        record = kind.read(given, sample.facts)
+        record = _read(kind, sample, given)
         change = record.delta(_base(kind, layer)) if way == "delta" else record.beside(x, layer)
         return (change * torch.linspace(-1, 1, change.numel()).reshape(change.shape)).sum()
 
@@ -150,7 +156,7 @@ def test_a_weight_of_another_shape_is_no_match(kind: Kind, name: str) -> None:
 def test_shapes_alone_answer_for_the_header(kind: Kind, name: str) -> None:
     sample, factors, record = _made(kind, name)
     shape = tuple(_base(kind, sample.layer()).shape)
-    meta = kind.read({leaf: factor.to("meta") for leaf, factor in factors.items()}, sample.facts)
+    meta = _read(kind, sample, {leaf: factor.to("meta") for leaf, factor in factors.items()})
     assert (meta.rank, meta.remarks(), meta.misfit(shape)) == (record.rank, record.remarks(), None)
     wrong = (shape[0] + 1, *shape[1:])
     assert meta.misfit(wrong) or sample.fixed or not sample.tells(shape, wrong)  # indices tell more than their shapes

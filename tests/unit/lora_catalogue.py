@@ -277,6 +277,15 @@ ROWS: Mapping[str, Row] = {
 # Families of which no tree is known.
 UNTREED: Mapping[str, Row] = {
     "O-CASC": Row(leaves="kohya", families="cascade", modules=("lora_prior_unet_down_blocks_0_1_0 | 64x64 | -",)),
+    "K-LUMINA": Row(leaves="kohya", families="lumina2", modules=("lora_unet_layers_0_attention_qkv | 6912x2304 | -",)),
+    "K-HYI": Row(
+        leaves="kohya",
+        families="hunyuan-image",
+        modules=(
+            "lora_unet_double_blocks_0_img_attn_qkv | 10752x3584 | -",
+            "lora_unet_double_blocks_0_img_mlp_fc1 | 14336x3584 | -",
+        ),
+    ),
     "K-MISC": Row(leaves="kohya", families="anima", modules=("lora_unet_blocks_0_self_attn_q_proj | 64x64 | -",)),
 }
 ELSEWHERE = {"B-CTRL", "X-USO", "F-CLONE"}  # told by more than modules: tests/unit/test_lora_conformance.py

@@ -11,6 +11,7 @@ from torch import nn
 
 from sakuga.errors import AdapterDoesNotFit
 from sakuga.lora.algorithms import ALGORITHMS, Algorithm, Facts, Kind, Shape, choose
+from sakuga.lora.algorithms.columns import fitted
 from sakuga.lora.algorithms.lora import Lora
 from sakuga.lora.algorithms.sparse import Sparse
 
@@ -151,12 +152,18 @@ def test_places_of_a_sparse_residual_that_ran_over_int16_are_refused() -> None:
     assert "as a matrix" in str(inside.misfit((6, 5)))
 
 
-def test_the_pair_of_a_lora_for_an_inpainting_model_has_zeros_for_the_mask() -> None:
-    pair = Lora(up=torch.randn(6, 2), down=torch.randn(2, 4, 3, 3)).factors()
-    wide = pair.down_for((6, 9, 3, 3))
-    assert torch.equal(wide[:, :4], pair.down)
-    assert not wide[:, 4:].any()
-    assert pair.down_for((6, 4, 3, 3)) is not wide
+def test_the_first_channels_of_an_inpainting_model_are_those_of_the_plain_one() -> None:
+    lora = Lora(up=torch.randn(6, 2), down=torch.randn(2, 4, 3, 3))
+    record = fitted(lora, (6, 9, 3, 3))
+    pair = record.factors()
+    assert pair is not None
+    assert torch.equal(pair.down[:, :4], lora.factors().down)
+    assert not pair.down[:, 4:].any()
+    assert record.remarks() == ("made for 4 inputs: the model's 5 more are left as they are",)
+    assert fitted(lora, (6, 4, 3, 3)) is lora
+    assert fitted(lora, (6, 8, 3, 3)).misfit((6, 8, 3, 3))
+    wide = Lora(up=torch.randn(6, 2), down=torch.randn(2, 9, 3, 3))  # the other way round nothing fits
+    assert fitted(wide, (6, 4, 3, 3)).misfit((6, 4, 3, 3))
     assert Lora(up=torch.randn(6, 2), down=torch.randn(2, 4)).factors().down_for((6, 4, 1, 1)).shape == (2, 4, 1, 1)
 
 

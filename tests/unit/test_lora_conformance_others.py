@@ -12,6 +12,7 @@ from tests.unit.lora_spellings import assert_changes, file_of, flat, keys_of, na
 
 from sakuga.errors import AdapterDoesNotFit
 from sakuga.lora.read import read_adapter
+from sakuga.lora.survey import survey
 from sakuga.tensors.file import TensorFile
 from sakuga.tensors.names import NameMap
 
@@ -57,6 +58,28 @@ def test_row_31_wan_k_and_k_img_and_whole_differences(tmp_path: Path, before: st
     tensors = keys_of(flat(pairs) if underscored else pairs, leaves, before)
     tensors |= {before + (flat_key(key) if underscored else key): value for key, value in whole.items()}
     assert_changes(read_adapter(file_of(tmp_path, tensors), names, "a"), names, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "said"),
+    [
+        ("ink_high_noise", {}, "its file name says that it is for the expert for much noise"),
+        ("wan22-i2v-ink-LOW", {}, "its file name says that it is for the expert for little noise"),
+        ("a", {"ss_output_name": "ink-lownoise"}, "its metadata's ss_output_name says that it is for the expert for l"),
+        ("a_high_noise", {"modelspec.title": "Wan 2.2 low"}, "its metadata's modelspec.title says that it is for the"),
+        ("high_and_low_noise_wan2.2", {}, ""),
+        ("highlights_low_detail", {}, ""),
+    ],
+)
+def test_row_31_the_expert_is_told_where_a_name_tells(
+    tmp_path: Path, name: str, metadata: dict[str, str], said: str
+) -> None:
+    path = tmp_path / f"{name}.safetensors"
+    tensors = {"blocks.0.self_attn.q.lora_A.weight": torch.zeros(1, 5120)}
+    tensors["blocks.0.self_attn.q.lora_B.weight"] = torch.zeros(5120, 1)
+    file_of(tmp_path, tensors, metadata).path.rename(path)
+    found = [note for note in survey(TensorFile.open(path)).remarks() if "expert" in note]
+    assert [note.startswith(said) for note in found] == ([True] if said else [])
 
 
 def test_row_31_two_experts_are_not_chosen_between(tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ def test_families_without_a_tree_are_still_recognised(name: str) -> None:
     assert against_family(UNTREED[name].listed(), found) == ()
 
 
-def test_an_attention_only_file_is_held_against_every_family_that_it_may_be_for() -> None:
-    """Row 48: what fits Flux.1, Chroma and HunyuanVideo alike is told, not guessed."""
+def test_row_48_an_attention_only_file_is_held_against_every_family_that_it_may_be_for() -> None:
+    """What fits Flux.1, Chroma and HunyuanVideo alike is told, not guessed."""
     file = Listed(
         {
             f"lora_unet_double_blocks_{n}_img_attn_qkv.lora_{leaf}.weight": shape

@@ -44,6 +44,22 @@ def test_any_walk_leaves_every_bit_as_it_was(unload: ModuleType, steps: list[tup
     walk.end()
 
 
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=st.lists(st.tuples(st.sampled_from(NAMES), numbers), min_size=STEPS, max_size=STEPS))
+def test_any_walk_that_rereads_has_the_bits_of_one_with_kept_copies(
+    unload: ModuleType, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, list[float]]]
+) -> None:
+    kept, reread = unload.Walk(), unload.Walk(tmp_path_factory.mktemp("walk"))
+    for name, chosen in [("enter", [1.0, 1.0, 1.0, 1.0, 0.0, 1.0]), *steps]:
+        for walk in (kept, reread):
+            walk.step(name, chosen)
+        for part in ("unet", "text_encoder"):
+            one, other = ([own.view(torch.uint8) for own in walk.parts[part].parameters()] for walk in (kept, reread))
+            assert all(map(torch.equal, one, other)), f"{part} after {name}"
+    kept.end()
+    reread.end()
+
+
 def test_a_state_depends_on_its_weights_and_not_on_the_walk_to_it(unload: ModuleType) -> None:
     dice = random.Random(1)
 

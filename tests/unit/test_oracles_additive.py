@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tests.contract.algorithm_samples.formulas import (
+    of_first,
     of_loha,
     of_lokr,
     of_lora,
@@ -35,6 +36,7 @@ from tests.unit.agreement import (
 from torch import nn
 
 from sakuga.lora.algorithms import Facts
+from sakuga.lora.algorithms.columns import fitted
 from sakuga.lora.read import read_adapter
 from sakuga.lora.targets import names_of
 from sakuga.tensors.file import TensorFile
@@ -121,10 +123,11 @@ def test_row_03_conv_in_of_an_inpainting_model_takes_a_lora_of_the_plain_one() -
     down, up = (state[f"lora_{leaf}.weight"].detach() for leaf in ("down", "up"))
     padded = torch.zeros(12, 9, 3, 3)
     padded[:, :4] = locon.diff_weight(down, up, None, gamma=0.5)
-    (record,) = records_of(state)["weight"]
+    (plain_record,) = records_of(state)["weight"]
+    record = fitted(plain_record, tuple(wide.weight.shape))
     assert record.misfit(tuple(wide.weight.shape)) is None
-    agree([record], wide.weight, padded, exact=exact_of(of_lora, state, wide.weight))
-    assert record.misfit((12, 8, 3, 3))
+    agree([record], wide.weight, padded, exact=exact_of(of_first(4, of_lora), state, wide.weight))
+    assert fitted(plain_record, (12, 8, 3, 3)).misfit((12, 8, 3, 3))
 
 
 @pytest.mark.parametrize("kernel", [(3,), (3, 3), (1, 3, 3)])

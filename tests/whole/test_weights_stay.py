@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
-from sakuga.errors import Stopped
+from sakuga.errors import SakugaError, Stopped
+from sakuga.lora import plan, reread
 from sakuga.models.bundle import Bundle
 from sakuga.models.load import load_base
 from sakuga.render import parts, settings
@@ -64,6 +67,36 @@ def test_after_a_run_with_adapters(held: tuple[Studio, Bundle], job: Job, before
     report = studio.render(job)
     assert report.status == "rendered" and len(report.adapters) == 2
     assert digest(bundle) == before
+
+
+def test_a_machine_without_room_for_copies_draws_the_same_and_says_what_it_did(
+    held: tuple[Studio, Bundle], job: Job, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio, bundle = held
+    pictures, told = [], []
+    for name, free in (("plenty", 1 << 40), ("little", 2 << 20)):
+        monkeypatch.setattr(plan, "free_bytes", lambda device, free=free: free)
+        studio._keeper._cache.clear()
+        assert job.output is not None
+        report = studio.render(job.model_copy(update={"output": job.output.with_stem(name)}))
+        pictures.append(Path(report.output).read_bytes())
+        told.append(report.stacks[0])
+        assert digest(bundle) == before
+    assert pictures[0] == pictures[1]
+    assert [{one["way"] for one in stack["pristine"]} for stack in told] == [{"kept copy"}, {"reread from the file"}]
+    assert told[1]["fresh_bytes"] == 0 and "do not fit in the 2 MiB" in told[1]["pristine"][0]["why"]
+
+
+def test_a_base_that_could_not_be_read_back_is_loaded_again_for_the_next_job(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "free_bytes", lambda device: 2 << 20)
+    with Studio() as studio:
+        with monkeypatch.context() as patch:
+            patch.setattr(reread, "_checksum", Mock(side_effect=itertools.count()))
+            with pytest.raises(SakugaError, match="still changed"):
+                studio.render(job)
+        assert studio.render(job).status == "rendered"
 
 
 def test_after_a_run_that_fails_midway(

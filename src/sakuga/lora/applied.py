@@ -8,57 +8,26 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 
 from torch import Tensor, nn
 
 from sakuga.errors import AdapterDoesNotFit, SakugaError
 from sakuga.lora.adapter import Adapter
+from sakuga.lora.algorithms.columns import together, wide_shape
 from sakuga.lora.asked import Row, check_components, with_rows, with_weights
 from sakuga.lora.cache import Active, Cache
-from sakuga.lora.carrying import carrying
+from sakuga.lora.carrying import carrying, spoil
 from sakuga.lora.fused import Part
 from sakuga.lora.live import Beside, LiveLayer
 from sakuga.lora.making import Job, Maker
+from sakuga.lora.options import Options, Summary
 from sakuga.lora.plan import Way, check_room, decide, needs
+from sakuga.lora.reread import Reread, rereads, still_changed, ways_back
 from sakuga.lora.rows import Strengths, Wanted
-from sakuga.lora.swap import Swap, fresh_like
+from sakuga.lora.swap import Swap, lost_weights
 from sakuga.lora.targets import Holder, Target, Use
 from sakuga.lora.weight import StackWeight
-
-SHOWN = 5  # how many layers an error lists
-
-
-def by_name(component: str, module: str) -> bool:
-    """Whether a layer is one of a motion module, by AnimateDiff's name for them."""
-    return component == "motion" or "motion_modules" in module.split(".")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a stack is applied. ``live``: leave the weights and add beside them, for weights that change often.
-    ``motion`` tells layers whose input is [pixels, frames, channels]. ``cache`` keeps fused weights for the next time.
-    """
-
-    live: bool = False
-    motion: Callable[[str, str], bool] = by_name
-    cache: Cache | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """What an applied stack does at this moment. ``tensors`` are changed themselves, ``live`` layers add beside.
-    ``fresh_bytes`` is memory that is taken for changed weights, ``factor_bytes`` for live layers. ``ways``: why tensors
-    are fused or live, and how many. ``tied`` names weights that more than one module holds: all change.
-    """
-
-    tensors: int
-    live: int
-    fresh_bytes: int
-    factor_bytes: int
-    ways: Mapping[str, int] = field(default_factory=dict)
-    tied: tuple[tuple[str, ...], ...] = ()
 
 
 class Applied:
@@ -85,6 +54,7 @@ class Applied:
         self._now: dict[Target, Active | None] = {}  # what a tensor holds; absent: pristine; None: being written
         self._own: set[Target] = set()  # whose changed memory is not the cache's, so it may be written again
         self._lost: list[str] = []
+        self._changed: dict[Target, SakugaError] = {}  # what could not be taken back, and why
         self._maker = Maker()
         self._over = False
 
@@ -98,8 +68,12 @@ class Applied:
                 yield
             finally:
                 try:
-                    self._restore()
-                    self._tell_lost()
+                    try:
+                        self._restore()
+                    finally:
+                        self._tell_changed(over=True)
+                    if self._lost:
+                        raise lost_weights(self._lost)
                 finally:
                     self._over = True
 
@@ -131,14 +105,16 @@ class Applied:
     @property
     def summary(self) -> Summary:
         """Counts and bytes of what is changed now."""
-        changed = {target: swap.given for target, swap in self._swaps.items() if swap.given is not None}
+        swaps = [swap for swap in self._swaps.values() if swap.given is not None]
+        back = ways_back(swaps)
         return Summary(
-            tensors=len(changed),
+            tensors=len(swaps),
             live=len(self._layers),
-            fresh_bytes=sum(given.nbytes for given in changed.values()),
+            fresh_bytes=sum(one.nbytes for one in back if one.way == Swap.way),
             factor_bytes=sum(layer.nbytes for layer in self._layers),
             ways=Counter(way.reason for way in self._ways.values()),
-            tied=tuple(target.names for target in changed if len(target.names) > 1),
+            back=back,
+            tied=tuple(swap.target.names for swap in swaps if len(swap.target.names) > 1),
         )
 
     def _check_open(self) -> None:
@@ -168,7 +144,7 @@ class Applied:
             ways = {target: decide(target, wanted.varying, self._options.live) for target in self._targets}
         self._strengths.change(wanted)
         if first:
-            check_room(needs([target for target in self._targets if ways[target].live or self._active(target)], ways))
+            self._make_room(ways)
         try:
             if self._planned != wanted.varying:
                 self._go(ways)
@@ -176,7 +152,24 @@ class Applied:
             self._write()
         except BaseException:
             self._restore()
+            self._tell_changed()
             raise
+
+    def _make_room(self, ways: Mapping[Target, Way]) -> None:
+        """Choose where the pristine bytes will come from; refuse what has no room in any way."""
+        new = [target for target in self._targets if ways[target].live or not self._cached(target)]
+        again = rereads(new, ways, self._options)
+        self._swaps |= again
+        own = {target for target, swap in again.items() if isinstance(swap, Reread)}
+        check_room(needs([target for target in new if ways[target].live or self._active(target)], ways, own))
+
+    def _cached(self, target: Target) -> bool:
+        """Whether the cache has what the tensor is to be, so that no memory has to be found for it."""
+        cache, active = self._cache_of(target), self._active(target)
+        if cache is None or not active:
+            return False
+        cache.meet(target.parameters[0])
+        return cache.holds(target.parameters[0], active)
 
     def _go(self, ways: Mapping[Target, Way]) -> None:
         """Change over to other ways: layers that are live have their own weights."""
@@ -228,13 +221,14 @@ class Applied:
             self._now[target] = active
             return None
         self._now[target] = None
-        out = swap.given if target in self._own else None
-        pristine = swap.pristine
+        uses = [self._uses[target][sha256, ordinal][0] for sha256, ordinal, _ in active]
+        records = together(target.shape, [use.record for use in uses])
+        pristine, out = swap.memory(target in self._own, wide_shape(target.shape, records))
         parts = tuple(
-            Part(strength=strength, record=use.record, into=use.into)
-            for use, strength in ((self._uses[target][sha, ordinal][0], strength) for sha, ordinal, strength in active)
+            Part(strength=strength, record=record, into=use.into)
+            for use, record, (_, _, strength) in zip(uses, records, active, strict=True)
         )
-        return Job(pristine=pristine, parts=parts, out=fresh_like(pristine) if out is None else out)
+        return Job(pristine=pristine, parts=parts, out=out)
 
     def _show(self, target: Target, active: Active, out: Tensor, made: Callable[[], bool]) -> None:
         """Wait for a weight and let its layers see it."""
@@ -256,7 +250,8 @@ class Applied:
         self._now[target] = active
 
     def _cache_of(self, target: Target) -> Cache | None:
-        return self._options.cache if target.parameters else None
+        swap = self._swaps.get(target)
+        return self._options.cache if target.parameters and not isinstance(swap, Reread) else None
 
     def _back(self, target: Target) -> None:
         """Give a tensor its own memory back. May be repeated."""
@@ -272,26 +267,33 @@ class Applied:
         self._now.pop(target, None)
 
     def _restore(self) -> None:
-        """Take everything back. A Ctrl-C meanwhile is kept until all of it is done."""
+        """Take back all that can be. A Ctrl-C meanwhile is kept until all of it is done."""
         interrupt: KeyboardInterrupt | None = None
-        pending: list[Callable[[], None]] = [self._detach, *(partial(self._back, target) for target in self._swaps)]
+        pending: list[Callable[[], None]] = [self._detach, *(partial(self._try_back, target) for target in self._swaps)]
         while pending:
             try:
                 pending[-1]()
                 pending.pop()
             except KeyboardInterrupt as caught:
                 interrupt = caught
-        self._now.clear()
+        self._now = dict.fromkeys(self._changed)
         self._ways, self._fused, self._planned = {}, [], None
         if interrupt is not None:
             raise interrupt
 
-    def _tell_lost(self) -> None:
-        if self._lost:
-            raise SakugaError(
-                "weights were replaced or cast while adapters were applied",
-                given=", ".join(sorted(set(self._lost))[:SHOWN]),
-                expected="the same Parameter in the same format until the with block is over",
-                do="leave the with block before a part is moved, cast or loaded anew. A weight that was cast has its "
-                "first bytes in its first format again; one that was replaced is the new one",
-            )
+    def _try_back(self, target: Target) -> None:
+        self._changed.pop(target, None)
+        try:
+            self._back(target)
+        except SakugaError as problem:
+            self._changed[target] = problem
+
+    def _tell_changed(self, *, over: bool = False) -> None:
+        """Raise what could not be taken back. When the block is ``over`` those layers are marked, so that nobody takes
+        what they hold for pristine.
+        """
+        if not self._changed:
+            return
+        for target in self._changed if over else ():
+            spoil([holder.module for holder in target.holders], target.kind)
+        raise still_changed(self._changed)

@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from sakuga.lora.adapter import Adapter
+from sakuga.lora.algorithms.record import tensors_of
 from sakuga.lora.read import read_adapter
+from sakuga.lora.stored import state_of
 from sakuga.tensors.file import TensorFile
 from sakuga.tensors.names import NameMap
 
@@ -88,6 +90,10 @@ class Cache:
         found = self._find(("fused", id(weight), active))
         return found if isinstance(found, Tensor) else None
 
+    def holds(self, weight: nn.Parameter, active: Active) -> bool:
+        """Whether ``fused`` would give something; not counted as a search."""
+        return ("fused", id(weight), active) in self._kept
+
     def keep(self, weight: nn.Parameter, active: Active, changed: Tensor) -> bool:
         """Keep what was made for ``weight``; from here on nobody may write into it. False when there is no room."""
         key = ("fused", id(weight), active)
@@ -102,13 +108,13 @@ class Cache:
         written into by somebody, pointed elsewhere, or gone.
         """
         known = self._pristine.get(id(weight))
-        if known is not None and (known[0]() is not weight or known[1] != _state(weight)):
+        if known is not None and (known[0]() is not weight or known[1] != state_of(weight)):
             for key in [key for key in self._kept if isinstance(key, tuple) and key[:2] == ("fused", id(weight))]:
                 self._forget(key)
 
     def part(self, weight: nn.Parameter) -> None:
         """Say that a weight is pristine again, and remember how it is now."""
-        self._pristine[id(weight)] = (weakref.ref(weight), _state(weight))
+        self._pristine[id(weight)] = (weakref.ref(weight), state_of(weight))
 
     def clear(self) -> None:
         """Forget everything."""
@@ -145,19 +151,5 @@ def factor_bytes(adapter: Adapter) -> int:
     """The bytes of an adapter's factors, each tensor once."""
     return sum(
         tensor.nbytes
-        for tensor in {id(one): one for patch in adapter.patches for one in _tensors(patch.record)}.values()
+        for tensor in {id(one): one for patch in adapter.patches for one in tensors_of(patch.record)}.values()
     )
-
-
-def _tensors(record: object) -> Iterator[Tensor]:
-    if isinstance(record, Tensor):
-        yield record
-    elif is_dataclass(record):
-        for field in fields(record):
-            yield from _tensors(getattr(record, field.name))
-
-
-def _state(weight: nn.Parameter) -> tuple[object, ...]:
-    """What changes when somebody writes into a weight or points it elsewhere."""
-    version = None if weight.is_inference() else weight._version
-    return weight.data_ptr(), version, weight.dtype, weight.device, weight.shape, weight.stride()

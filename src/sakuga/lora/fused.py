@@ -1,5 +1,5 @@
-"""Fused: the change is added into the weight itself. Computes the new weight from the pristine one into other memory,
-and decides nothing; the pristine weight is only read. See docs/decisions/0004.
+"""Fused: the change is added into the weight itself. Computes the new weight from the pristine one, into other memory
+or in its place, and decides nothing. See docs/decisions/0004.
 
 What all adapters of low rank do to a tensor is one product of their factors side by side; everything else is added to
 it. All of it is summed in fp32, by ranges of rows, and rounded once.
@@ -125,10 +125,11 @@ class _Sum:
 
 def fused(pristine: Tensor, parts: Sequence[Part], out: Tensor, scratch: Scratch) -> bool:
     """round(W + Σ s ΔW) into ``out``, which is of the format of ``pristine``; rows that no part means keep their bits.
+    ``out`` may be ``pristine`` itself: what looks at the whole of W has done so before the first row is written.
 
-    False when the sum is zero everywhere; ``out`` is not to be used then. The order of ``parts`` is that of the sum:
-    the caller gives one that does not depend on how the user listed the adapters. Raises AdapterDoesNotFit when the
-    result is beyond the format's range.
+    False when the sum is zero everywhere; ``out`` is not to be used then, its zeros may have lost their sign. The order
+    of ``parts`` is that of the sum: the caller gives one that does not depend on how the user listed the adapters.
+    Raises AdapterDoesNotFit when the result is beyond the format's range.
     """
     changed = False
     with _exact(pristine.device):
@@ -137,8 +138,11 @@ def fused(pristine: Tensor, parts: Sequence[Part], out: Tensor, scratch: Scratch
         for first, end, rows in total.chunks(scratch):
             old, new = pristine[first:end], out[first:end]
             if rows is None:
-                copy_bits(new, old)
+                if out is not pristine:
+                    copy_bits(new, old)
                 continue
+            if out is pristine and not safe:
+                old = old.clone()  # to be looked at when it is written over
             changed = changed or bool(rows[0].any()) or bool(rows.any())
             if old.element_size() >= 4:
                 torch.add(old, rows, out=new)
@@ -163,6 +167,12 @@ def copy_bits(into: Tensor, source: Tensor) -> None:
     """The bits of ``source`` into the memory of ``into``, which is of the same format."""
     bits = _BITS[into.element_size()]
     into.view(bits).copy_(source.view(bits))
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one format are the same to the bit; a NaN equals itself, and 0 is not −0."""
+    bits = _BITS[one.element_size()]
+    return torch.equal(one.view(bits), other.view(bits))
 
 
 @contextmanager

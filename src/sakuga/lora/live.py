@@ -20,7 +20,10 @@ from torch import Tensor, nn
 
 from sakuga.lora.algorithms import Algorithm
 from sakuga.lora.algorithms.dense import Conv
-from sakuga.lora.algorithms.record import Parameter
+from sakuga.lora.algorithms.full import Full
+from sakuga.lora.algorithms.record import Parameter, tensors_of
+from sakuga.lora.algorithms.tlora import TLora
+from sakuga.lora.plan import is_dense
 from sakuga.lora.rows import Strength, Strengths, scale_of, scaled
 from sakuga.lora.stored import growable, numbers_of, stored_shape, unwritable
 from sakuga.lora.targets import Holder, Use
@@ -83,8 +86,14 @@ class LiveLayer:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the factors that are kept for the next call."""
-        return self._thin.up.nbytes + self._thin.down.nbytes if self._thin else 0
+        """The bytes of the factors, and of whole changes, that are kept for the next call."""
+        thin = self._thin.up.nbytes + self._thin.down.nbytes if self._thin else 0
+        records = self.__dict__.get("_records", ())  # not looked up before the first call
+        return thin + sum(
+            record.diff.nbytes
+            for record, beside in zip(records, self._besides, strict=False)
+            if record is not beside.use.record and isinstance(record, Full)
+        )
 
     def _forward(self, input: Tensor, *more: Any) -> Any:  # torch calls it so: a layer may be given it by name
         output = self._inner(input, *more)
@@ -102,14 +111,19 @@ class LiveLayer:
 
     @cached_property
     def _records(self) -> tuple[Algorithm, ...]:
-        """The records. One that begins at the singular values of the base (T-LoRA) looks them up once for all calls."""
-        records = []
-        for beside in self._besides:
-            record: Any = beside.use.record
-            if hasattr(record, "grounded"):
-                record = record.grounded(self._rows_of(beside, numbers_of(self._layer, beside.kind)))
-            records.append(record)
-        return tuple(records)
+        """The records. What looks at the base looks at it once for all calls, unless its factors are being trained."""
+        with _lasting():
+            return tuple(self._grounded(beside) for beside in self._besides)
+
+    def _grounded(self, beside: Beside) -> Algorithm:
+        record = beside.use.record
+        if isinstance(record, TLora):
+            return record.grounded(self._rows_of(beside, numbers_of(self._layer, beside.kind)))
+        trained = any(tensor.requires_grad for tensor in tensors_of(record))
+        if beside.kind != "weight" or not is_dense(record) or trained:
+            return record
+        with torch.no_grad():
+            return Full(diff=record.delta(self._rows_of(beside, numbers_of(self._layer, beside.kind))))
 
     @cached_property
     def _pairs(self) -> frozenset[int]:
@@ -167,7 +181,8 @@ class LiveLayer:
     def _add(self, x: Tensor, output: Tensor, index: int, strength: Strength) -> Tensor:
         """The output with a change that is no pair."""
         beside = self._besides[index]
-        gain = self._records[index].beside(x, self._twin(beside, x))
+        record = self._records[index]
+        gain = record.beside(x, self._twin(beside, record, x))
         if beside.use.into is not None:
             gain = self._at_rows(gain, beside.use.into)
         scale = scale_of([strength], [1], output)
@@ -175,7 +190,7 @@ class LiveLayer:
             gain = gain.expand_as(output)
         return output + scaled(gain.to(output.dtype), scale, axis=-1, motion=self._motion, layer=self._holder.name)
 
-    def _twin(self, beside: Beside, x: Tensor) -> nn.Module:
+    def _twin(self, beside: Beside, record: Algorithm, x: Tensor) -> nn.Module:
         """The layer as a record sees it: its weights as numbers, of its rows alone where it means some rows.
 
         A record that looks only at the shape of a quantised weight is spared the numbers.
@@ -187,7 +202,7 @@ class LiveLayer:
         numbers: dict[str, Tensor | None] = {}
         for kind in ("weight", "bias"):
             shape = stored_shape(layer, kind)
-            known = numbers_of(layer, kind) if beside.use.record.needs_base else None
+            known = numbers_of(layer, kind) if record.needs_base else None
             if shape is None:
                 numbers[kind] = None
             else:

@@ -26,7 +26,7 @@ WORTH_BYTES = 8 * 2**20  # below this, starting threads takes longer than the wo
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """A weight to be made: ``parts`` added to ``pristine``, into ``out``."""
+    """A weight to be made: ``parts`` added to ``pristine``, into ``out``, which may be the same memory."""
 
     pristine: Tensor
     parts: tuple[Part, ...]
@@ -58,7 +58,20 @@ class Maker:
                 for task, future in waiting:
                     yield task, future.result
             finally:
-                pool.shutdown(cancel_futures=True)
+                _end(pool)
+
+
+def _end(pool: ThreadPoolExecutor) -> None:
+    """Wait until nobody writes any more. A Ctrl-C meanwhile is kept until then, for the memory is given back next."""
+    interrupt: KeyboardInterrupt | None = None
+    while True:
+        try:
+            pool.shutdown(cancel_futures=True)
+            break
+        except KeyboardInterrupt as caught:
+            interrupt = caught
+    if interrupt is not None:
+        raise interrupt
 
 
 class _OwnScratch(threading.local):

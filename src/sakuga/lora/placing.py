@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sakuga.errors import AdapterDoesNotFit
 from sakuga.lora.algorithms import Algorithm
+from sakuga.lora.algorithms.columns import fitted
 from sakuga.lora.formats.layout import Finder
 from sakuga.lora.module import Change, Module
 from sakuga.tensors.names import NameMap, Seat, Shape
@@ -35,12 +36,20 @@ def _placed(module: Module, find: Finder, names: NameMap) -> Module:
         return replace(module, verdict="ignored" if spot.needless else "name", reason=reason)
     if not names.has_shapes:
         return module
-    for change in module.changes:
+    changes = tuple(_as_wide(change, module, names) for change in module.changes)
+    for change in changes:
         for seat in module.seats:
             misfit = _misfit(change, seat, names)
             if misfit:
                 return replace(module, verdict="shape", reason=f"{seat.module}: {misfit}")
-    return module
+    return replace(module, changes=changes)
+
+
+def _as_wide(change: Change, module: Module, names: NameMap) -> Change:
+    """The change as it acts on the one module that it is of; see ``columns.fitted``."""
+    seats = module.seats
+    shape = names.shape(seats[0].place, change.part.kind.parameter) if len(seats) == 1 else None
+    return change if shape is None else replace(change, record=fitted(change.record, shape))
 
 
 def _misfit(change: Change, seat: Seat, names: NameMap) -> str | None:

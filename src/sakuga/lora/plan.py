@@ -14,6 +14,10 @@ import torch
 from torch import nn
 
 from sakuga.errors import AdapterDoesNotFit, SakugaError
+from sakuga.lora.algorithms import Algorithm
+from sakuga.lora.algorithms.columns import NOT_BESIDE, wide_shape
+from sakuga.lora.algorithms.ia3 import Ia3
+from sakuga.lora.algorithms.tlora import TLora
 from sakuga.lora.targets import Target
 
 FUSED = "its weights are single numbers"
@@ -64,6 +68,8 @@ def decide(target: Target, varying: Collection[int], live: bool) -> Way:
 
 def _obstacle(target: Target) -> str | None:
     """Why the layers that hold a tensor cannot run live; None when they can."""
+    if wide_shape(target.shape, [use.record for use in target.uses]) != target.shape:
+        return NOT_BESIDE
     for holder in target.holders:
         layer, around = holder.module, type(holder.parent).__name__
         if isinstance(holder.parent, nn.MultiheadAttention | nn.TransformerEncoderLayer):
@@ -75,38 +81,58 @@ def _obstacle(target: Target) -> str | None:
     return None
 
 
-def needs(targets: Sequence[Target], ways: Mapping[Target, Way]) -> Needs:
-    """What these targets will take, changed in these ways."""
+def needs(targets: Sequence[Target], ways: Mapping[Target, Way], reread: Collection[Target] = ()) -> Needs:
+    """What these targets will take, changed in these ways. Of those that are ``reread`` one is in memory at a time."""
     fresh: Counter[str] = Counter()
     factors: Counter[str] = Counter()
+    largest: Counter[str] = Counter()
     for target in targets:
         device = str(_device(target))
         if not ways[target].live:
             size = target.parameters[0].element_size() if target.parameters else 4
-            fresh[device] += math.prod(target.shape) * size
+            shape = wide_shape(target.shape, [use.record for use in target.uses])
+            nbytes = math.prod(shape) * size
+            if target in reread:
+                largest[device] = max(largest[device], nbytes)
+            else:
+                fresh[device] += nbytes
             continue
         around = target.shape[0] + math.prod(target.shape[1:])
         for use in target.uses:
-            factors[device] += 4 * around * use.record.rank if use.record.rank else 4 * math.prod(target.shape)
-    return Needs(fresh=dict(fresh), factors=dict(factors))
+            rank = None if is_dense(use.record) else use.record.rank
+            factors[device] += 4 * around * rank if rank else 4 * math.prod(target.shape)
+    return Needs(fresh=dict(fresh + largest), factors=dict(factors))
 
 
-def check_room(wanted: Needs, held: Needs | None = None) -> None:
-    """Raise SakugaError when a device has not the memory that is wanted beyond what is ``held`` already.
-
-    What is free is asked of the system; where it does not say, nothing is refused.
+def is_dense(record: Algorithm) -> bool:
+    """Whether a live layer keeps the whole change: computed from the base once, not in every call. T-LoRA is a pair
+    once its base is known; IA3 multiplies channels, which takes no memory at all.
     """
+    return record.needs_base and not isinstance(record, TLora | Ia3)
+
+
+def lacking(wanted: Needs) -> dict[str, tuple[int, int]]:
+    """Device → (bytes wanted, bytes free), for devices that have not the memory. Where the system does not say what is
+    free, nothing lacks.
+    """
+    found = {}
     for device in {*wanted.fresh, *wanted.factors}:
-        more = wanted.total(device) - (held.total(device) if held else 0)
         free = free_bytes(torch.device(device))
-        if free is not None and more > free:
-            raise SakugaError(
-                "there is not enough memory for these adapters",
-                given=f"{_mib(wanted.fresh.get(device, 0))} of changed weights and "
-                f"{_mib(wanted.factors.get(device, 0))} of factors on {device}",
-                expected=f"at most {_mib(free)}, which is what is free there",
-                do="take fewer adapters, or a number format of half the size",
-            )
+        if free is not None and wanted.total(device) > free:
+            found[device] = wanted.total(device), free
+    return found
+
+
+def check_room(wanted: Needs) -> None:
+    """Raise SakugaError when a device has not the memory that is wanted."""
+    for device, (_, free) in lacking(wanted).items():
+        raise SakugaError(
+            "there is not enough memory for these adapters",
+            given=f"{mib(wanted.fresh.get(device, 0))} of changed weights and "
+            f"{mib(wanted.factors.get(device, 0))} of factors on {device}",
+            expected=f"at most {mib(free)}, which is what is free there",
+            do="take fewer adapters, or a number format of half the size",
+        )
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -130,5 +156,6 @@ def _device(target: Target) -> torch.device:
     return tensors[0].device if tensors else torch.device("cpu")
 
 
-def _mib(size_bytes: int) -> str:
+def mib(size_bytes: int) -> str:
+    """Bytes as people read them."""
     return f"{size_bytes / 2**20:.0f} MiB"

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from sakuga.lora.adapter import Adapter
-from sakuga.lora.applied import Applied, Options, by_name
+from sakuga.lora.applied import Applied
 from sakuga.lora.asked import acts
 from sakuga.lora.cache import Cache
+from sakuga.lora.options import Options, by_name
+from sakuga.lora.origin import Origin
 from sakuga.lora.plan import Needs, decide, needs
 from sakuga.lora.targets import Parts, Target, bind, parts_of
 from sakuga.lora.weight import StackWeight
@@ -49,19 +51,26 @@ class Stack:
         live: bool = False,
         motion: Callable[[str, str], bool] = by_name,
         cache: Cache | None = None,
+        origin: Origin | None = None,
+        reread: bool = False,
     ) -> Iterator[Applied]:
         """Change ``parts`` (component → module, or one module) for the length of the block.
 
         Everything is checked before anything is changed. Afterwards, also after an exception or Ctrl-C, every weight is
-        the very same bytes in the same memory, which is never written. The parts may be used under ``no_grad`` or
-        ``inference_mode``; they must not be moved, cast or given other weights meanwhile.
+        the very same bytes in the same memory. The parts may be used under ``no_grad`` or ``inference_mode``; they must
+        not be moved, cast or given other weights meanwhile.
 
         Weights are changed themselves where that can be, else layers add to their output; ``live``: all of them do, for
         weights that change often. ``motion`` says of (component, module) whether it is a layer of a motion module,
         whose input has frames in its second dimension. ``cache`` keeps what was computed for the next time.
 
-        Raises AdapterDoesNotFit when an adapter does not fit, SakugaError when a part already carries a stack or there
-        is not enough memory.
+        Pristine memory is not written: changed weights are other memory. With an ``origin`` (``origin_of`` makes one of
+        files) weights are instead changed where they are, and read again from there, if there is no room for both or
+        ``reread`` asks for it; whatever else lies on that memory sees the change.
+
+        Raises AdapterDoesNotFit when an adapter does not fit; SakugaError when a part already carries a stack, when
+        there is not enough memory, when the origin gives other numbers than the weights have, and on leaving when
+        weights could not be read again, with their names.
         """
         modules = parts_of(parts)
         applied = Applied(
@@ -69,7 +78,7 @@ class Stack:
             parts=modules,
             targets=self._targets(modules),
             weights=[weight for _, weight in self.entries],
-            options=Options(live=live, motion=motion, cache=cache),
+            options=Options(live=live, motion=motion, cache=cache, origin=origin, reread=reread),
         )
         with applied.holding():
             yield applied

@@ -44,6 +44,21 @@ def growable(layer: nn.Module) -> bool:
     return usual and "bias" in layer._parameters and layer._parameters["bias"] is None
 
 
+def width_of(layer: nn.Module) -> str | None:
+    """The attribute that says how many inputs a layer takes, where its weight alone decides it; None: it has none."""
+    if isinstance(layer, nn.Linear):
+        return "in_features"
+    return "in_channels" if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and layer.groups == 1 else None
+
+
+def cannot_widen(layer: nn.Module) -> str | None:
+    """Why a layer cannot take more inputs for a time; None when it can."""
+    if width_of(layer) is None:
+        return f"{type(layer).__name__} cannot be given more inputs; take a model that has them"
+    why = unwritable(layer, "weight")
+    return f"{why}, so it cannot be given more inputs; take a model that has them" if why else None
+
+
 def unreadable(layer: nn.Module, kind: str) -> str | None:
     """Why nothing at all can be added to a weight that is there; None when it can."""
     own = layer._parameters.get(kind)
@@ -84,6 +99,26 @@ def region_of(layer: nn.Module, kind: str) -> object:
         return (id(layer), kind)
     first = int(own.storage_offset()) * own.element_size()
     return own.device, own.untyped_storage().data_ptr(), first, own.numel(), own.dtype, own.shape, own.stride()
+
+
+def state_of(own: nn.Parameter) -> tuple[object, ...]:
+    """What changes when somebody writes into a weight or points it elsewhere."""
+    return own.data_ptr(), version_of(own), own.dtype, own.device, own.shape, own.stride()
+
+
+def version_of(own: nn.Parameter) -> int | None:
+    """How often a weight was written into; None where torch does not count: in inference tensors, and in a Parameter
+    that was one when it was made, even if it was cast to an ordinary one since.
+    """
+    try:
+        return own._version
+    except RuntimeError:
+        return None
+
+
+def dense(own: nn.Parameter) -> bool:
+    """Whether every number has bytes of its own, without gaps, so that it can be written where it is."""
+    return _extent(own) == own.nbytes
 
 
 def overlaps(parameters: Iterable[nn.Parameter]) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sakuga.lora.adapter import Leftover
+from sakuga.lora.expert import expert_remark
 from sakuga.lora.family import STATED_BY_LAYOUT, FamilyGuess, guess_family
 from sakuga.lora.formats import Format, Group, Header, Reading, recognise
 from sakuga.lora.formats.titles import title_of
@@ -73,6 +74,7 @@ class Survey:
         return (
             *self.notes,
             *split_qkv_remark(self.metadata, self.modules),
+            *expert_remark(self.family.possible, self.path, self.metadata),
             *self._of_family(),
             *carried,
             *(f"{text} ({_modules(count)})" for text, count in of_modules.items()),

@@ -12,9 +12,10 @@ from torch import nn
 from sakuga.errors import AdapterDoesNotFit, SakugaError, raise_all
 from sakuga.lora.adapter import Adapter, Patch
 from sakuga.lora.algorithms import Algorithm
+from sakuga.lora.algorithms.columns import fitted, together, wide_shape
 from sakuga.lora.algorithms.record import Parameter
 from sakuga.lora.blocks import blocks_of
-from sakuga.lora.stored import growable, overlaps, region_of, stored_shape, unreadable, unwritable
+from sakuga.lora.stored import cannot_widen, growable, overlaps, region_of, stored_shape, unreadable, unwritable
 from sakuga.tensors.names import NameMap, Shape, Tree
 
 Parts = Mapping[str, object] | nn.Module
@@ -161,7 +162,8 @@ class _Binding:
         rows = shape if patch.into is None else (patch.into[1] - patch.into[0], *shape[1:])
         if patch.into is not None and not 0 <= patch.into[0] < patch.into[1] <= shape[0]:
             return f"rows {patch.into} are not inside its {patch.parameter} of {list(shape)}"
-        misfit = patch.record.misfit(rows)
+        record = fitted(patch.record, rows)
+        misfit = record.misfit(rows) or (cannot_widen(layer) if wide_shape(rows, [record]) != rows else None)
         if misfit:
             return misfit
         region = region_of(layer, patch.parameter)
@@ -174,7 +176,7 @@ class _Binding:
             ordinal=count,
             component=patch.component,
             blocks=blocks_of(patch.component, patch.module),
-            record=patch.record,
+            record=record,
             into=patch.into,
         )
         self._uses.setdefault(region, []).append(use)
@@ -224,6 +226,7 @@ class _Binding:
         shape = stored_shape(layer, kind)
         assert shape is not None
         reason = unwritable(layer, kind)
+        _check_together(holders[0], shape, self._uses[region])
         return Target(
             kind=kind,
             holders=tuple(holders),
@@ -232,6 +235,18 @@ class _Binding:
             uses=tuple(self._uses[region]),
             unwritable=reason,
         )
+
+
+def _check_together(holder: Holder, shape: Shape, uses: Sequence[Use]) -> None:
+    """Raise AdapterDoesNotFit where the changes of one weight cannot be applied together."""
+    try:
+        together(shape, [use.record for use in uses])
+    except AdapterDoesNotFit as problem:
+        raise AdapterDoesNotFit(
+            "two changes of one layer cannot be applied together",
+            given=f"{holder.name}: {problem.title}, and another adapter has it take more inputs",
+            do="take one of them out of the job; nothing was changed",
+        ) from None
 
 
 def _plain(module: nn.Module) -> nn.Module:

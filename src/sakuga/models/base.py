@@ -8,12 +8,14 @@ from sakuga.models.device import Placement
 from sakuga.models.outline import SCHEDULER, Outline, check_agree
 from sakuga.models.parts import Built
 from sakuga.models.sources import source_of, source_of_scheduler, sources_of
-from sakuga.models.tokenizer import clip_tokenizer, tokenizer_at
+from sakuga.models.tokenizer import TOKENIZER, clip_tokenizer, tokenizer_at, tokenizer_files
+from sakuga.models.weights import weights_of
 
 
 def base_of(drawn: Outline, where: Placement, codec: Loaded[Codec] | None) -> Bundle:
     """Fill ``drawn`` (which is used up by this). ``codec`` takes the place of its own VAE; one of the two is there."""
     check_agree(drawn, codec.part if codec else None)
+    origin = weights_of(drawn)
     unet = drawn.unet.filled(where.dtype)
     text = drawn.text_encoder.filled(where.full)
     vae = drawn.vae.filled(where.full) if codec is None and drawn.vae is not None else None
@@ -24,11 +26,12 @@ def base_of(drawn: Outline, where: Placement, codec: Loaded[Codec] | None) -> Bu
         unet=unet.module.to(where.device),
         codec=codec.part if codec else Codec(vae=vae.module.to(where.device) if vae else None),
         text_encoder=text.module.to(where.device),
-        tokenizer=tokenizer_at(drawn.folder / "tokenizer") if drawn.folder else clip_tokenizer(),
+        tokenizer=tokenizer_at(drawn.folder / TOKENIZER) if drawn.folder else clip_tokenizer(),
         schedule=drawn.schedule,
         motion=None,
         defaults=drawn.defaults,
         sources=(*_sources(drawn, unet, text, vae), *(codec.sources if codec else ())),
+        origin=origin,
         folder=drawn.folder,
     )
 
@@ -42,7 +45,7 @@ def _sources(drawn: Outline, unet: Built, text: Built, vae: Built | None) -> tup
     scheduler = drawn.path / SCHEDULER
     return (
         *sources_of(drawn.unet.part, "unet", unet.used),
-        *sources_of(drawn.text_encoder.part, "text_encoder", text.used),
+        *sources_of(drawn.text_encoder.part, "text_encoder", text.used, tokenizer_files(drawn.path / TOKENIZER)),
         *own_vae,
         *([source_of_scheduler(scheduler)] if scheduler.is_file() else ()),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from sakuga.models.signatures import Role
 from sakuga.models.skeletons import TextEncoder, UNet
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import CLIPTokenizer
 
 Part = TypeVar("Part")
@@ -34,19 +34,30 @@ class Leftover:
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """A file that was read: its role, how many of its tensors (of a scheduler's config: entries) were used, and each
-    that was not, with the reason.
+    that was not, with the reason. ``beside``: the files that say how its tensors are used, such as a ``config.json``.
     """
 
     path: Path
     role: Role
     used: int
     leftovers: tuple[Leftover, ...] = ()
+    beside: tuple[Path, ...] = ()
 
     @cached_property
     def sha256(self) -> str:
         """The hash of the whole file. Reads it once, when it is first asked for."""
         with self.path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    @cached_property
+    def beside_sha256(self) -> str | None:
+        """The hash of the names and contents of the files beside it; None where there are none."""
+        if not self.beside:
+            return None
+        whole = hashlib.sha256()
+        for path in self.beside:
+            whole.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        return whole.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +70,9 @@ class Loaded(Generic[Part]):
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A base model, ready to render. ``motion`` is its own motion module, if it has one."""
+    """A base model, ready to render. ``motion`` is its own motion module, if it has one; ``origin`` reads a weight of
+    its parts again, by (component, dotted module, parameter).
+    """
 
     name: str
     family: Family
@@ -71,6 +84,7 @@ class Bundle:
     motion: MotionModules | None
     defaults: Defaults
     sources: tuple[Source, ...]
+    origin: Callable[[str, str, str], Tensor | None]
     folder: Path | None = None
 
     @property

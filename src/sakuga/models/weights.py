@@ -1,4 +1,5 @@
-"""Single weights of a base, read from its files when they are asked for: for those who measure and do not render.
+"""Single weights of a base, read from its files when they are asked for: for those who measure and do not render, and
+for a way back to pristine weights that takes no memory.
 
 Takes an Outline, which knows where every weight lies; nothing is kept.
 """
@@ -14,7 +15,9 @@ from sakuga.models.outline import Outline
 
 
 def weights_of(base: Outline) -> Callable[[str, str, str], Tensor | None]:
-    """A function of (component, dotted module, parameter), which gives the tensor, or None where there is none."""
+    """A function of (component, dotted module, parameter), which gives the tensor in the shape of the model and the
+    number format of the file, or None where there is none. ``fill`` made the loaded weight of it by ``to(dtype)``.
+    """
     parts = {"unet": base.unet, "text_encoder": base.text_encoder}
     places: dict[tuple[str, str], Place] = {}
     shapes: dict[tuple[str, str], tuple[int, ...]] = {}

@@ -8,6 +8,7 @@ import torch
 from tests.contract.algorithm_samples.formulas import (
     of_adalora,
     of_embedding,
+    of_first,
     of_loha,
     of_lokr,
     of_lora,
@@ -48,6 +49,8 @@ def _conv(kernel: int = 3, **options: int) -> Layer:
 
 lora, tucker, loha, lokr = _of(of_lora), _of(of_tucker), _of(of_loha), _of(of_lokr)
 PICTURE = (2, 4, 5, 7)
+INPAINTING = "into an inpainting model"
+WIDE: tuple[Layer, Shape] = (lambda: nn.Conv2d(9, 6, 3, padding=1), (2, 9, 5, 5))
 FLAT = {"hada_w1_a": (6, 2), "hada_w1_b": (2, 36), "hada_w2_a": (6, 2), "hada_w2_b": (2, 36)}
 CORE = {"hada_w1_a": (2, 6), "hada_w1_b": (3, 4), "hada_w2_a": (2, 6), "hada_w2_b": (3, 4)}
 PEFT = Facts(alpha=8.0, dialect="peft", options={"r": 2})
@@ -80,9 +83,7 @@ ADDITIVE: Mapping[str, Mapping[str, Sample]] = {
         "conv3d": lora(
             lambda: nn.Conv3d(4, 6, 3, padding=1), (1, 4, 3, 4, 4), 1.0, up=(6, 2, 1, 1, 1), down=(2, 4, 3, 3, 3)
         ),
-        "into an inpainting model": lora(
-            lambda: nn.Conv2d(9, 6, 3, padding=1), (2, 9, 5, 5), 1.0, up=(6, 2, 1, 1), down=(2, 4, 3, 3)
-        ),
+        INPAINTING: _of(of_first(4, of_lora))(*WIDE, 1.0, up=(6, 2, 1, 1), down=(2, 4, 3, 3)),
         "thin layer, high rank": lora(lambda: nn.Linear(40, 4), (2, 40), 16.0, up=(4, 32), down=(32, 40)),
         "weight stored as [in, out]": Sample(
             layer=_linear,
@@ -114,6 +115,7 @@ ADDITIVE: Mapping[str, Mapping[str, Sample]] = {
         "1x3, one picture": tucker(
             lambda: nn.Conv2d(4, 6, (1, 3)), (4, 5, 7), up=(6, 2), mid=(2, 2, 1, 3), down=(2, 4)
         ),
+        INPAINTING: _of(of_first(4, of_tucker))(*WIDE, up=(6, 3, 1, 1), mid=(3, 3, 3, 3), down=(3, 4, 1, 1)),
         "groups": tucker(_conv(groups=2), PICTURE, 1.0, up=(6, 2, 1, 1), mid=(2, 2, 3, 3), down=(2, 2, 1, 1)),
         "conv1d": tucker(lambda: nn.Conv1d(4, 6, 3), (2, 4, 9), 1.0, up=(6, 2, 1), mid=(2, 2, 3), down=(2, 4, 1)),
         "conv3d": tucker(
@@ -149,6 +151,7 @@ ADDITIVE: Mapping[str, Mapping[str, Sample]] = {
             hada_w2_a=(16, 2),
             hada_w2_b=(2, 36),
         ),
+        INPAINTING: _of(of_first(4, of_loha))(*WIDE, 1.0, **FLAT),
         "3x3 core": loha(_conv(padding=1), PICTURE, 2.0, hada_t1=(2, 3, 3, 3), hada_t2=(2, 3, 3, 3), **CORE),
         "conv1d core": loha(lambda: nn.Conv1d(4, 6, 3), (2, 4, 9), 2.0, hada_t1=(2, 3, 3), hada_t2=(2, 3, 3), **CORE),
     },
@@ -157,6 +160,7 @@ ADDITIVE: Mapping[str, Mapping[str, Sample]] = {
         "whole, its own scale": lokr(
             _even, (2, 6), Facts(alpha=9.0, options={"scale": 0.3}), lokr_w1=(2, 2), lokr_w2=(4, 3)
         ),
+        INPAINTING: _of(of_first(4, of_lokr))(*WIDE, lokr_w1=(2, 2), lokr_w2=(3, 2, 3, 3)),
         "second a pair": lokr(_even, (2, 6), 1.0, lokr_w1=(2, 2), lokr_w2_a=(4, 2), lokr_w2_b=(2, 3)),
         "first a pair": lokr(_even, (2, 6), 1.0, lokr_w1_a=(2, 2), lokr_w1_b=(2, 2), lokr_w2=(4, 3)),
         "both pairs, uneven ranks": lokr(
@@ -221,6 +225,7 @@ ADDITIVE: Mapping[str, Mapping[str, Sample]] = {
     "Full (difference of weights)": {
         "linear": _of(stored("diff"))(_linear, (2, 6), 7.0, diff=(5, 6)),
         "3x3": _of(stored("diff"))(_conv(padding=1), PICTURE, diff=(6, 4, 3, 3)),
+        INPAINTING: _of(of_first(4, stored("diff")))(*WIDE, diff=(6, 4, 3, 3)),
         "1x1, linear": _of(stored("diff"))(_conv(1), PICTURE, diff=(6, 4)),
         "norm": _of(stored("diff"))(lambda: nn.LayerNorm(6), (2, 3, 6), diff=(6,)),
         "embedding": Sample(

@@ -16,12 +16,19 @@ def _scale(facts: Facts, rank: int) -> float:
     return float(facts.options.get("scale", scale)) * float(facts.options.get("scalar", 1.0))
 
 
+def of_first(columns: int, formula: Formula) -> Formula:
+    """Only the first columns of the weight are changed."""
+
+    def of_all(factors: Given, facts: Facts, base: Tensor) -> Tensor:
+        return torch.cat([formula(factors, facts, base[:, :columns]), torch.zeros_like(base[:, columns:])], 1)
+
+    return of_all
+
+
 def of_lora(factors: Given, facts: Facts, base: Tensor) -> Tensor:
     up, down = factors["up"], factors["down"]
     rank, columns = down.shape[0], math.prod(base.shape[1:])
     total = torch.zeros(base.shape[0], columns, dtype=torch.float64)
-    if len(base.shape) == 4 and down.shape[1] < base.shape[1]:  # an inpainting model's further channels stay
-        down = torch.cat([down, torch.zeros(rank, base.shape[1] - down.shape[1], *down.shape[2:]).double()], 1)
     for row in range(up.shape[1]):
         total += torch.outer(up[:, row].reshape(-1), down[row % rank].reshape(-1))
     return (total * _scale(facts, rank)).reshape(base.shape)

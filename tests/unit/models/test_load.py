@@ -11,7 +11,7 @@ import torch
 
 from sakuga.errors import FileProblem, UnknownFile
 from sakuga.models.bundle import Bundle
-from sakuga.models.device import Placement
+from sakuga.models.device import Placement, resolve
 from sakuga.models.library import Library
 from sakuga.models.load import load_base, load_codec, load_control, load_motion
 from sakuga.models.motion import MotionModules
@@ -43,6 +43,20 @@ def test_folder_and_single_file_give_the_same_model(
     assert [source.role for source in folder.sources] == ["unet", "text_encoder", "vae", "scheduler"]
     assert single.unet.config["attention_head_dim"] == 8
     assert dict(single.unet.config)["block_out_channels"] == (32, 64)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_every_weight_of_a_base_can_be_read_again(
+    checkpoint_file: Path, bundle_folder: Path, library: Library, dtype: str
+) -> None:
+    for ref in (checkpoint_file, bundle_folder):
+        base = load_base(ref, library, resolve("cpu", dtype))
+        for component, part in base.parts.items():
+            for name, own in part.named_parameters():
+                module, _, parameter = name.rpartition(".")
+                again = base.origin(component, module, parameter)
+                assert again is not None and torch.equal(again.to(own.dtype), own), f"{component}.{name}"
+        assert base.origin("unet", "conv_in", "nothing") is None
 
 
 def test_what_a_single_file_derives_computes_what_the_config_says(

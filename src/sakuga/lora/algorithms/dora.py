@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sakuga.errors import AdapterDoesNotFit
 from sakuga.lora.algorithms.dense import beside_dense
 from sakuga.lora.algorithms.layers import weight_of
+from sakuga.lora.algorithms.lora import RESHAPED
 from sakuga.lora.algorithms.record import Algorithm, Facts, Kind, Rows
 from sakuga.lora.algorithms.rows import taken
 
@@ -116,4 +117,12 @@ def with_magnitude(kind: Kind) -> Kind:
 
     needed = tuple(given | {spelling} for given in kind.needed for spelling in SPELLINGS)
     name = NAMES.get(kind.name, f"DoRA ({kind.name.split(' (')[0]})")
-    return replace(kind, name=name, needed=needed, read=read, additive=False, silent_at_zero=False)
+    return replace(
+        kind,
+        name=name,
+        needed=needed,
+        optional=kind.optional - {RESHAPED},  # nobody says whether the lengths are those of the wider weight
+        read=read,
+        additive=False,
+        silent_at_zero=False,
+    )

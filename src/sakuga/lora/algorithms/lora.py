@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sakuga.errors import AdapterDoesNotFit
+from sakuga.lora.algorithms.columns import Widening
 from sakuga.lora.algorithms.dense import Conv, beside_dense
 from sakuga.lora.algorithms.record import Algorithm, Factors, Facts, Kind, Rows, Shape
 from sakuga.lora.algorithms.rows import taken
@@ -30,7 +31,8 @@ from sakuga.lora.algorithms.scale import (
     shape_misfit,
 )
 
-LATENT, INPAINTING = 4, 9  # channels that conv_in takes; the mask and the masked picture come after the latent
+RESHAPED = "reshape_weight"  # the shape that the weight is to have, in ComfyUI's files
+WIDENS = "widens"  # the option of a module whose layout says that its layer is to take more inputs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,18 +67,18 @@ class Lora:
         return self.down.shape[0]
 
     @property
+    def shape(self) -> Shape:
+        """The shape of the change, [out, in, *kernel]."""
+        return (self.up.shape[0], *self.down.shape[1:])
+
+    @property
     def scale(self) -> float:
         """alpha / r; 1 when the file states no alpha."""
         return scale_of(self.alpha, self.rank)
 
     def misfit(self, shape: Shape) -> str | None:
-        """Why a weight of this shape cannot be changed. A 1x1 convolution and a Linear stand for each other, and the
-        first convolution of an inpainting model takes what was made for the plain one.
-        """
-        own = (self.up.shape[0], *self.down.shape[1:])
-        if len(shape) == len(own) == 4 and (own[1], shape[1]) == (LATENT, INPAINTING):
-            shape = (shape[0], LATENT, *shape[2:])
-        return shape_misfit(shape, own)
+        """Why a weight of this shape cannot be changed. A 1x1 convolution and a Linear stand for each other."""
+        return shape_misfit(shape, self.shape)
 
     def remarks(self) -> tuple[str, ...]:
         """A negative or huge scale, a rank above the smaller side, several ups for one down."""
@@ -130,12 +132,28 @@ def mixed(x: Tensor, matrix: Tensor, layer: Conv) -> Tensor:
     return F.linear(x.movedim(channel, -1), matrix).movedim(-1, channel)
 
 
-def _read(tensors: Mapping[str, Tensor], facts: Facts) -> Lora:
+def _read(tensors: Mapping[str, Tensor], facts: Facts) -> Lora | Widening:
     up, down = tensors["up"], tensors["down"]
     alpha = alpha_of(facts, down.shape[0] if down.ndim else 1)
     if facts.options.get("fan_in_fan_out") and up.ndim == down.ndim == 2:  # the weight is stored as [in, out]
         up, down = down.T, up.T
-    return Lora(up=up, down=down, alpha=alpha)
+    record = Lora(up=up, down=down, alpha=alpha)
+    stated = tensors.get(RESHAPED)
+    if stated is None and not facts.options.get(WIDENS):
+        return record
+    if stated is not None and tuple(stated.shape) != (len(record.shape),):
+        raise AdapterDoesNotFit(f"{RESHAPED} is {list(stated.shape)} numbers, the change has {len(record.shape)} sizes")
+    if stated is not None and not stated.is_meta and tuple(stated.tolist()) != record.shape:
+        raise AdapterDoesNotFit(f"{RESHAPED} is {stated.tolist()}, the change is {list(record.shape)}")
+    return Widening(inner=record, shape=record.shape)
 
 
-KIND = Kind(name="LoRA", needed=(frozenset({"up", "down"}),), read=_read, scalars=SCALE_LEAVES, additive=True)
+KIND = Kind(
+    name="LoRA",
+    needed=(frozenset({"up", "down"}),),
+    optional=frozenset({RESHAPED}),
+    whole_numbers=frozenset({RESHAPED}),
+    read=_read,
+    scalars=SCALE_LEAVES,
+    additive=True,
+)

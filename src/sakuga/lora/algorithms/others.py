@@ -16,7 +16,6 @@ OTHERS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("DiffSynth timestep LoRA", r"lora_time_(gamma|beta)"),
         ("GLoRA of PEFT", r"glora_"),
         ("KaSA", r"lora_diag"),
-        ("a weight of another shape", r"reshape_weight$"),
     )
 )
 

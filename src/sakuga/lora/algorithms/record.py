@@ -6,16 +6,26 @@ live way equals the fused way, gradients flow to the factors, nothing is changed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import ClassVar, Literal, Protocol
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sakuga.tensors.seat import Rows, Shape
 
-__all__ = ["NO_FACTS", "Algorithm", "Factors", "Facts", "Kind", "Parameter", "Reader", "Rows", "Shape"]
+__all__ = [
+    "NO_FACTS",
+    "Algorithm",
+    "Factors",
+    "Facts",
+    "Kind",
+    "Parameter",
+    "Reader",
+    "Rows",
+    "Shape",
+    "tensors_of",
+]
 
 Parameter = Literal["weight", "bias"]
 
@@ -32,12 +42,8 @@ class Factors:
     down: Tensor
 
     def down_for(self, shape: Shape) -> Tensor:
-        """``down`` as [r, *shape[1:]] for a weight of ``shape``. A 1x1 kernel and a Linear stand for each other; input
-        channels that only the weight has (of an inpainting model) get zeros.
-        """
-        more = shape[1] - self.down.shape[1] if len(shape) == self.down.ndim else 0
-        down = F.pad(self.down, (0, 0) * (self.down.ndim - 2) + (0, more)) if more > 0 else self.down
-        return down.reshape(down.shape[0], *shape[1:])
+        """``down`` as [r, *shape[1:]] for a weight of ``shape``. A 1x1 kernel and a Linear stand for each other."""
+        return self.down.reshape(self.down.shape[0], *shape[1:])
 
 
 class Algorithm(Protocol):
@@ -114,3 +120,15 @@ class Kind:
     additive: bool = False
     silent_at_zero: bool = True  # whether an alpha of 0 means no effect (for OFT it means no limit)
     accepts: Callable[[Mapping[str, Shape]], bool] = _any_shapes
+
+
+def tensors_of(record: object) -> Iterator[Tensor]:
+    """Every factor of a record and of the records inside it."""
+    if isinstance(record, Tensor):
+        yield record
+    elif isinstance(record, tuple):
+        for one in record:
+            yield from tensors_of(one)
+    elif is_dataclass(record):
+        for own in fields(record):
+            yield from tensors_of(getattr(record, own.name))

@@ -67,9 +67,10 @@ class TLora:
         return shape_misfit(shape, (self.p.shape[0], self.q.shape[1]))
 
     def remarks(self) -> tuple[str, ...]:
-        """What the file cannot prove, and an odd scale."""
+        """What the file does not say, and an odd scale."""
         trust = "T-LoRA keeps no trace of where training began: it is taken from this base and cannot be verified"
-        return (trust, *scale_remarks(self.alpha, self.scale))
+        steps = "T-LoRA does not store which of its ranks act in which step: all act in all"
+        return (trust, steps, *scale_remarks(self.alpha, self.scale))
 
     def at(self, ranks: int) -> TLora:
         """The record of a step at which only the first ``ranks`` act."""

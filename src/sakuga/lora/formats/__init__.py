@@ -23,12 +23,28 @@ __all__ = ["FORMATS", "Format", "Group", "Header", "Reading", "Spot", "recognise
 _MARKED: tuple[Format, ...] = (KOHYA, CLONEOFSIMO, XLABS, PROCESSORS, HCP)
 FORMATS: tuple[Format, ...] = (*_MARKED, Dotted(_MARKED))
 
-# Files that are known for what they are, so that the refusal can say it.
-KNOWN_OTHERS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"lora_controlnet$"), "a Control-LoRA, which is a ControlNet and not a change of the base"),
-    (re.compile(r"lllite_"), "a ControlNet-LLLite, which looks at a picture in every step and is no change of weights"),
-    (re.compile(r"(emb_params|string_to_param\..*|clip_[lg])$"), "a textual inversion, to be named in the prompt"),
-    (re.compile(r"(model\.diffusion_model|first_stage_model)\."), "a checkpoint, not an adapter"),
+# Files that are known for what they are, so that the refusal can say it, and what to do with them.
+KNOWN_OTHERS: tuple[tuple[re.Pattern[str], str, str], ...] = (
+    (
+        re.compile(r"lora_controlnet$"),
+        "a Control-LoRA, which is a ControlNet and not a change of the base",
+        "take a whole ControlNet for the same kind of picture, with --control; this kind of file is not applied",
+    ),
+    (
+        re.compile(r"lllite_"),
+        "a ControlNet-LLLite, which looks at a picture in every step and is no change of weights",
+        "take a whole ControlNet for the same kind of picture, with --control; this kind of file is not applied",
+    ),
+    (
+        re.compile(r"(emb_params|string_to_param\..*|clip_[lg])$"),
+        "a textual inversion, to be named in the prompt",
+        "give it with --embedding, and its name in the prompt",
+    ),
+    (
+        re.compile(r"(model\.diffusion_model|first_stage_model)\."),
+        "a checkpoint, not an adapter",
+        "give it with --base",
+    ),
 )
 
 
@@ -38,10 +54,12 @@ def recognise(file: Header) -> tuple[Format, str]:
         reason = layout.recognise(file)
         if reason:
             return layout, reason
-    for pattern, what in KNOWN_OTHERS:
+    for pattern, what, do in KNOWN_OTHERS:
         key = next((key for key in file.names if pattern.match(key)), None)
         if key is not None:
-            raise AdapterDoesNotFit(f"{file.path.name} is {what}", given=f"keys such as {key}")
+            raise AdapterDoesNotFit(
+                f"{file.path.name} is {what}", given=f"keys such as {key}", expected="an adapter", do=do
+            )
     config = config_of(file)
     if config is not None and config.problem:
         raise AdapterDoesNotFit(f"{file.path.name} is not applied: {config.problem}", do="use a LoRA of the same style")

@@ -7,8 +7,10 @@ Prefixes are compared whole, with their dot, so that ``text_encoder`` never swal
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
+from sakuga.lora.algorithms.lora import WIDENS
 from sakuga.lora.formats.layout import (
     Finder,
     Format,
@@ -46,6 +48,7 @@ _LEAF = re.compile(
     r"|(set|reshape)_weight$|bias_(indices|values|size)$|lambda_layer$|[pq]_layer$|alpha$|rescale$|scalar$|[ab][12]$"
 )
 # Black Forest Labs' control adapters store these norms whole.
+FIRST = "img_in"  # their name of the layer that the picture enters by
 _STORED_WHOLE = re.compile(r"(?:.*\.)?norm\.(?:query|key)_norm")
 
 
@@ -72,8 +75,9 @@ class Dotted:
             peft = wrapped or any(key.adapter for key in keys)
             bare = wrapped and not any("alpha" in group.leaves for group in groups)
             note = ("no adapter_config.json is beside it: alpha is taken to be the rank",) if bare else ()
-            return replace(rest, groups=tuple(_dialect(group, peft=peft) for group in groups), notes=note)
-        told = tuple(_configured(group, config, file) for group in groups)
+            told = tuple(_control(_dialect(group, peft=peft), keys) for group in groups)
+            return replace(rest, groups=told, notes=note)
+        told = tuple(_control(_configured(group, config, file), keys) for group in groups)
         return replace(rest, groups=told, notes=(config.note,), config=config.text, stated=config.base)
 
     def finder(self, names: NameMap, reading: Reading, file: Header) -> Finder:
@@ -126,6 +130,15 @@ def _dialect(group: Group, *, peft: bool) -> Group:
     own = peft or not {"oft_R", "ia3_l", "boft_R"}.isdisjoint(group.leaves)
     own = own and "scaled_oft" not in group.leaves
     return replace(group, facts=replace(group.facts, dialect="peft")) if own else group
+
+
+def _control(group: Group, keys: Sequence[Key]) -> Group:
+    """The first layer of a control adapter, which takes the picture to be followed beside the noise."""
+    if group.path != FIRST or not group.leaves.keys() <= {"up", "down", "up_bias", "alpha"}:
+        return group
+    if not any(key.leaf == "set_weight" and _STORED_WHOLE.fullmatch(key.path) for key in keys):
+        return group
+    return replace(group, facts=replace(group.facts, options={**group.facts.options, WIDENS: True}))
 
 
 def _configured(group: Group, config: PeftConfig, file: Header) -> Group:

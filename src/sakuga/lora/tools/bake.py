@@ -30,7 +30,8 @@ from sakuga.progress import Progress
 from sakuga.tensors.entry import Entry
 from sakuga.tensors.file import TensorFile
 from sakuga.tensors.names import Seat
-from sakuga.tensors.write import CHUNK_BYTES, Slot, appearing, check_place, write_tensors, writing
+from sakuga.tensors.write import CHUNK_BYTES, Slot, write_tensors
+from sakuga.whole import appearing_whole, check_place, writing
 
 NOTE = "sakuga_bake"
 WEIGHTS = ("*.safetensors", "*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.index.json")
@@ -56,16 +57,19 @@ def bake(
         check_suffix(output)
     elif output.resolve().is_relative_to(checkpoint.path.resolve()):
         raise OutputError("the output is inside of the base", given=str(output), do="choose another folder")
-    check_place(output, overwrite=overwrite)
+    ours = frozenset[str]().__contains__ if folder else None
+    check_place(output, overwrite=overwrite, ours=ours)
     baker = _Baker(checkpoint=checkpoint, sources=tuple(sources))
     changed = baker.changed()
     progress.begin("bake", sum(len(file.names) for _, file in checkpoint.files))
-    with torch.no_grad(), appearing(output, overwrite=overwrite) as hidden:
+    with torch.no_grad(), appearing_whole(output, overwrite=overwrite, ours=ours) as new:
+        hidden = new.hidden
         if folder:
             notes = _bake_folder(baker, changed, hidden, output, progress)
         else:
             notes = baker.write(checkpoint.files[0][1], hidden, changed, progress)
         size_bytes = sum(file.stat().st_size for file in (hidden.rglob("*") if folder else [hidden]) if file.is_file())
+    notes += new.notes
     words = sorted({word for source in sources for word in source.found.embeddings})
     if words:
         notes.append(f"a checkpoint has no place for the words {', '.join(words)}, which the adapters bring")
@@ -125,7 +129,7 @@ class _Baker:
         return lost + (["its averaged weights (model_ema) are left as they are"] if averaged else [])
 
     def _baked(self, held: Held, changed: Mapping[tuple[str, str, str], list[Used]]) -> Tensor:
-        tensor = held.file.tensor(held.key)
+        tensor = held.tensor()
         for seat in held.seats:
             used = changed.get((seat.component, seat.module, held.parameter))
             if used:
@@ -133,7 +137,7 @@ class _Baker:
                 rows = rows_of(tensor, seat)
                 rows = (rows if shape is None else rows.reshape(shape)).clone()
                 put_rows(tensor, seat, self._applied(rows, seat, held.parameter, used))
-        return tensor
+        return tensor.T.contiguous() if held.turned else tensor
 
     def _applied(self, weight: Tensor, seat: Seat, parameter: str, used: Sequence[Used]) -> Tensor:
         """The weight as it is inside the block of a Stack that has nothing else to change."""

@@ -30,18 +30,27 @@ PREFIXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("conditioner.embedders.0.model.", ("text_encoder_2",)),
 )
 FUSED_PARAMETERS = {"in_proj_weight": "weight", "in_proj_bias": "bias"}  # OpenCLIP's parameters without a module
+PROJECTION = "text_projection"  # of OpenCLIP: a parameter without a module too, [in, out] where a layer has [out, in]
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 INDEX_CAP_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Held:
-    """A tensor of a checkpoint that holds weights of the model: those of ``seats``, all of one ``parameter``."""
+    """A tensor of a checkpoint that holds weights of the model: those of ``seats``, all of one ``parameter``.
+    ``turned``: stored as [in, out].
+    """
 
     file: TensorFile
     key: str
     seats: tuple[Seat, ...]
     parameter: str
+    turned: bool = False
+
+    def tensor(self) -> Tensor:
+        """Its numbers as [out, in]: a view of the file's where they are turned."""
+        found = self.file.tensor(self.key)
+        return found.T if self.turned else found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,7 +108,7 @@ class Checkpoint:
         if (component, module, parameter) not in self.weights:
             return None
         held, seat = self.weights[component, module, parameter]
-        tensor = rows_of(held.file.tensor(held.key), seat)
+        tensor = rows_of(held.tensor(), seat)
         shape = self.names.shape(seat.place, parameter)
         return tensor if shape is None else tensor.reshape(shape)
 
@@ -112,10 +121,13 @@ class Checkpoint:
             module, _, parameter = key[len(prefix) :].rpartition(".")
             if parameter in FUSED_PARAMETERS:
                 module, parameter = f"{module}.in_proj", FUSED_PARAMETERS[parameter]
+            turned = not module and parameter == PROJECTION and len(file.shape(key)) == 2
+            if turned:
+                module, parameter = PROJECTION, "weight"
             for one in components:
                 seats = self.names.find_dotted(one, module)
                 if seats and parameter in ("weight", "bias"):
-                    yield Held(file=file, key=key, seats=seats, parameter=parameter)
+                    yield Held(file=file, key=key, seats=seats, parameter=parameter, turned=turned)
 
 
 def rows_of(tensor: Tensor, seat: Seat) -> Tensor:

@@ -72,7 +72,7 @@ def convert(source: Source, place: Place, *, progress: Progress | None = None) -
         layout=place.layout,
         ranks=dict(new.ranks),
         sources=[source.told()],
-        notes=tuple(notes),
+        notes=(*notes, *new.notes),
     )
 
 

@@ -78,7 +78,7 @@ def extract(
         numbers=numbers,
         ranks=dict(new.ranks),
         errors=cutter.errors,
-        notes=tuple(notes),
+        notes=(*notes, *new.notes),
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sakuga.errors import AdapterDoesNotFit
 from sakuga.lora.algorithms import Algorithm, Factors
+from sakuga.lora.algorithms.columns import fitted
 from sakuga.lora.algorithms.record import Parameter, Shape
 from sakuga.lora.blocks import blocks_of
 from sakuga.lora.changes import Weigh
@@ -94,7 +95,8 @@ class Summer:
         pairs: list[Factors] = []
         whole: Tensor | None = None
         own = self.names.shape(target.seats[0].place, target.parameter)
-        for use, record, strength in self._records(uses):
+        for use, plain, strength in self._records(uses):
+            record = plain if own is None else fitted(plain, own)
             pair = None if record.needs_base else record.factors()
             if pair is not None:
                 up = _widened(pair.up, use.seat, own)

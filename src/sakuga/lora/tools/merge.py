@@ -84,7 +84,7 @@ def merge(
         ranks=dict(new.ranks),
         sources=told,
         errors=writer.errors,
-        notes=tuple(notes),
+        notes=(*notes, *new.notes),
     )
 
 

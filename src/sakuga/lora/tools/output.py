@@ -21,7 +21,8 @@ from torch import Tensor
 from sakuga.errors import AdapterDoesNotFit, OutputError
 from sakuga.lora.formats.peft_config import HEADER_KEY
 from sakuga.lora.tools.spelling import Label, Layout, key_of
-from sakuga.tensors.write import Spool, appearing, check_place, writing
+from sakuga.tensors.write import Spool
+from sakuga.whole import appearing_whole, check_place, writing
 
 SUFFIX = ".safetensors"
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -46,7 +47,8 @@ class Place:
 
     def check(self, components: Iterable[str] = ()) -> None:
         """Raise OutputError if nothing can or may be written there."""
-        check_place(self.path, overwrite=self.overwrite, ours=(PEFT_WEIGHTS, PEFT_CONFIG, *components))
+        ours = (PEFT_WEIGHTS, PEFT_CONFIG, *components).__contains__ if self.layout == "peft" else None
+        check_place(self.path, overwrite=self.overwrite, ours=ours)
 
 
 def check_suffix(path: Path) -> None:
@@ -67,12 +69,16 @@ class _Scaled:
 
 @dataclass(kw_only=True, eq=False)
 class NewAdapter:
-    """An adapter file in the making. A context manager; ``finish`` puts it in its place, otherwise nothing is left."""
+    """An adapter file in the making. A context manager; ``finish`` puts it in its place, otherwise nothing is left.
+
+    ``notes``: what else was found and removed at that place.
+    """
 
     place: Place
     labels: list[str] = field(default_factory=list)
     ranks: Counter[int] = field(default_factory=Counter)
     size_bytes: int = 0
+    notes: tuple[str, ...] = ()
     _spools: dict[str, Spool] = field(default_factory=dict)
     _scaled: dict[str, list[_Scaled]] = field(default_factory=dict)
     _open: ExitStack = field(default_factory=ExitStack)
@@ -128,21 +134,24 @@ class NewAdapter:
                 for name, value in _config(scaled).items()
             }
             metadata = {**metadata, HEADER_KEY: json.dumps(told, sort_keys=True)}
-        with appearing(self.place.path, overwrite=self.place.overwrite) as hidden:
-            self._spools[""].save(hidden, metadata)
-            self.size_bytes = hidden.stat().st_size
+        with appearing_whole(self.place.path, overwrite=self.place.overwrite) as new:
+            self._spools[""].save(new.hidden, metadata)
+            self.size_bytes = new.hidden.stat().st_size
+        self.notes = new.notes
 
     def _finish_folders(self, metadata: Mapping[str, str]) -> None:
         single = len(self._spools) == 1
         ours = (PEFT_WEIGHTS, PEFT_CONFIG) if single else tuple(self._spools)
-        with appearing(self.place.path, overwrite=self.place.overwrite, ours=ours) as hidden, writing(self.place.path):
+        place, overwrite = self.place.path, self.place.overwrite
+        with appearing_whole(place, overwrite=overwrite, ours=ours.__contains__) as new, writing(place):
             for component, spool in self._spools.items():
-                folder = hidden if single else hidden / component
+                folder = new.hidden if single else new.hidden / component
                 folder.mkdir(parents=True)
                 spool.save(folder / PEFT_WEIGHTS, metadata)
                 config = json.dumps(_config(self._scaled[component]), indent=2, sort_keys=True)
                 (folder / PEFT_CONFIG).write_text(config + "\n", encoding="utf-8")
                 self.size_bytes += (folder / PEFT_WEIGHTS).stat().st_size
+        self.notes = new.notes
 
     def _config_needed(self) -> bool:
         every = [one for scaled in self._scaled.values() for one in scaled]

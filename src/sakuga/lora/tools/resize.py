@@ -67,7 +67,7 @@ def resize(
         ranks=dict(new.ranks),
         sources=[source.told()],
         errors=cutter.errors,
-        notes=tuple(notes),
+        notes=(*notes, *new.notes),
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sakuga.errors import AdapterDoesNotFit
 from sakuga.lora.algorithms import SCALARS, Algorithm
+from sakuga.lora.algorithms.columns import Widening
 from sakuga.lora.fit import judge
 from sakuga.lora.module import Change, Module, record_of
 from sakuga.lora.survey import Survey, hold, survey
@@ -87,6 +88,7 @@ def opened(
     surveys = [survey(file) for file in files]
     for found in surveys:
         judge(found)
+        _check_widths(found)
     if names is None:
         names = names_for(list(zip(files, surveys, strict=True)))
     if names is not None:
@@ -99,6 +101,19 @@ def opened(
             files, surveys, paths, strengths or [StackWeight()] * len(files), strict=True
         )
     )
+
+
+def _check_widths(found: Survey) -> None:
+    """Raise AdapterDoesNotFit for an adapter that has a layer take more inputs: its result would lose that."""
+    module = next(
+        (one for one in found.modules if any(isinstance(change.record, Widening) for change in one.changes)), None
+    )
+    if module is not None:
+        raise AdapterDoesNotFit(
+            f"{found.path.name} has a layer take more inputs, which the tools for files cannot write",
+            given=module.group.stem,
+            do="apply it when rendering, where the layer is widened for a time",
+        )
 
 
 def names_for(given: Sequence[tuple[TensorFile, Survey]]) -> NameMap | None:
