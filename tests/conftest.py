@@ -61,6 +61,12 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No index of adapters outside of the tests' own folder is used, nor by processes that they start."""
+    os.environ["SAKUGA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
     """The same random numbers for every test, whatever ran before it."""

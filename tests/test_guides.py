@@ -18,7 +18,7 @@ from tests.contract import test_algorithms, test_formats
 from tests.contract.algorithm_samples.sample import Sample
 from torch import Tensor, nn
 
-from sakuga.lora import algorithms, formats
+from sakuga.lora import algorithms, formats, plan
 from sakuga.lora.formats import titles
 from sakuga.lora.formats.dotted import Dotted
 
@@ -167,6 +167,8 @@ def test_lora_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     parts = tiny()
     for seed, name in enumerate(("ink", "celcomic")):
         save_file(kohya(parts, seed), tmp_path / f"{name}.safetensors")
+    (tmp_path / "unet").mkdir()
+    save_file(parts["unet"].state_dict(), tmp_path / "unet" / "diffusion_pytorch_model.safetensors")
     before = {f"{part}.{key}": tensor.clone() for part in parts for key, tensor in parts[part].state_dict().items()}
     words, latents, timestep = torch.arange(6)[None], torch.randn(6, 4, 8, 8), torch.tensor(300)
 
@@ -178,6 +180,7 @@ def test_lora_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     names: dict[str, Any] = {
         "pipeline": SimpleNamespace(components={**parts, "tokenizer": None, "scheduler": object()}),
         "draw": draw,
+        "folder": tmp_path,
         "unet": parts["unet"],
         "latents": latents,
         "timestep": timestep,
@@ -188,6 +191,13 @@ def test_lora_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     for block in ("apply", "blocks", "rows"):
         exec(shown[block][1], names)
     assert re.fullmatch(r"ink: kohya, (\d+) of \1 keys used\n", capsys.readouterr().out)
+    count = sum(isinstance(module, nn.Linear | nn.Conv2d) for module in parts["unet"].modules())
+    for free, said in ((1 << 40, "kept copy, for there is room for it"), (1 << 16, "reread from the file, for .*")):
+        with monkeypatch.context() as patch:
+            patch.setattr(plan, "free_bytes", lambda device, free=free: free)
+            exec(shown["reread"][1], names)
+        assert re.fullmatch(rf"{count} tensors, \d+ bytes: {said}\n", capsys.readouterr().out)
+        assert not torch.allclose(names["third"], plain, atol=1e-4)
     first, second = names["first"], names["second"]
     assert all(not torch.allclose(a, b, atol=1e-4) for a, b in ((first, plain), (second, plain), (first, second)))
     assert torch.equal(names["after"], plain)

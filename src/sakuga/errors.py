@@ -137,5 +137,11 @@ def counted(count: int, noun: str) -> str:
 
 def nearest_name(given: str, known: Iterable[str]) -> str | None:
     """The known name that is spelt most like ``given``, or None when none is near."""
-    matches = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
-    return matches[0] if matches else None
+    return next(iter(nearest_names(given, known, most=1)), None)
+
+
+def nearest_names(given: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """The known names that are spelt most like ``given``, the nearest first; empty when none is near."""
+    names = list(known)
+    near = difflib.get_close_matches(given, names, n=most, cutoff=0.6)  # several only where they are near enough
+    return near or difflib.get_close_matches(given, names, n=1, cutoff=0.5)

@@ -45,7 +45,7 @@ def studio(monkeypatch: pytest.MonkeyPatch) -> Recorded:
         def __exit__(self, *_: object) -> None:
             return
 
-        def check(self, job: Job) -> Report:
+        def check(self, job: Job, *, progress: Progress | None = None) -> Report:
             recorded.jobs.append(job)
             if recorded.error:
                 raise recorded.error

@@ -91,6 +91,23 @@ def test_where_says_the_path_and_nothing_else(loras: Path, capsys: pytest.Captur
     assert str(loras / "more" / "wash.safetensors") in told
 
 
+def test_two_copies_are_told_and_the_first_is_used(loras: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (loras / "more").mkdir()
+    copy = loras / "more" / "wash.safetensors"
+    copy.write_bytes((loras / "wash.safetensors").read_bytes())
+    assert main(["lora", "where", "wash", "--models", str(loras)]) == 0
+    out, told = capsys.readouterr()
+    assert out == f"{copy}\n" and f"wash: 2 copies of it are there, {copy} is used" in told
+
+
+def test_where_gives_a_row_of_a_path_too(loras: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = [
+        json.loads(said(capsys, "where", name, "--json", "--models", str(folder)))
+        for name, folder in (("wash", loras), (str(loras / "wash.safetensors"), loras.parent / "cache"))
+    ]
+    assert told[0] == told[1] and told[0]["alias"] == "alias0"
+
+
 def test_gc_says_what_it_forgot(loras: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, "list", "--models", str(loras))
     (loras / "wash.safetensors").unlink()
@@ -116,6 +133,32 @@ def test_show_fits_in_eighty_columns_and_says_the_words_of_the_files_beside(
     assert "words       watercolour [31m  (a file beside it)" in text
     assert "fit         it fits this base: 156 modules have their place" in text
     assert "fit         no: wash.safetensors" in text
+
+
+def test_show_without_a_base_says_that_the_fit_was_not_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "  fit         not asked (give --base)\n" in said(capsys, "show", "ink")
+    assert json.loads(said(capsys, "show", "ink", "--json"))["fit"] is None
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "what"),
+    [
+        ("lora_controlnet", (0,), "a Control-LoRA"),
+        (
+            "lllite_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.down.0.weight",
+            (64, 640),
+            "a ControlNet-LLLite",
+        ),
+    ],
+)
+def test_show_calls_a_control_file_what_it_is(
+    key: str, shape: tuple[int, ...], what: str, loras: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file({key: torch.zeros(shape)}, loras / "lines.safetensors")
+    for name in ("lines", str(loras / "lines.safetensors")):
+        told = refused(capsys, "show", name, "--models", str(loras))
+        assert f"lines.safetensors is {what}" in told
+        assert "\n  do        take a whole ControlNet" in told
 
 
 def test_show_deep_measures_against_the_base(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from sakuga.cli.flags import _GROUPS, _names, _spot
 from sakuga.cli.main import main, parser_for
+from sakuga.cli.parser import Parser
 from sakuga.errors import JobError, SakugaError
 from sakuga.report import Report
 from sakuga.spec.load import make_job
@@ -129,3 +130,40 @@ def test_models_show_takes_a_name_as_the_flags_do(capsys: pytest.CaptureFixture[
 def test_one_frame_is_not_told_as_frames() -> None:
     report = Report(clip={"width": 64, "height": 48, "frames": 1})
     assert "64x48, 1 frame\n" in report.text() + "\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "title", "nearest"),
+    [
+        (("lora", "shwo"), "there is no command 'shwo'", "show"),
+        (("lora", "show", "ink", "--json=x"), "--json takes no value", None),
+        (("render", "--ov"), "there is no option --ov", "--overwrite"),
+        (("render", "demo", "--ov"), "there is no option --ov", "--overwrite"),
+        (("render", "demo", "--promt", "ink"), "there is no option --promt", "--prompt"),
+        (("render",), "the following arguments are required: INPUT", None),
+        (("render", "--steps", "3"), "the following arguments are required: INPUT", None),
+    ],
+)
+def test_a_wrong_word_is_called_what_it_is(
+    words: tuple[str, ...], title: str, nearest: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refused(capsys, *words)
+    assert told.startswith(f"JobError: {title}\n")
+    assert nearest is None or f"\n  nearest   {nearest}\n" in told
+
+
+def test_a_wrong_choice_of_an_option_is_no_command() -> None:
+    parser = Parser("sakuga draw")
+    parser.add_argument("--layout", choices=("kohya", "peft"))
+    with pytest.raises(JobError, match="--layout cannot be 'pfet'") as caught:
+        parser.parse_args(["--layout", "pfet"])
+    assert (caught.value.expected, caught.value.nearest) == ("one of kohya, peft", "peft")
+
+
+@pytest.mark.parametrize("place", ["/", "."])
+def test_a_folder_without_a_name_is_named_all_the_same(
+    place: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"there are no pictures in the folder {place}\n" in refused(capsys, "check", place)
+    assert "the output has no name of its own\n" in refused(capsys, "check", "demo", "-o", place)

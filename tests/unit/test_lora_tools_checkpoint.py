@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.unit.adapter_files import saved
 
+from sakuga.lora.tools.bake import bake
 from sakuga.lora.tools.checkpoint import Checkpoint, put_rows, rows_of
+from sakuga.lora.tools.source import opened
+from sakuga.tensors.file import TensorFile
 from sakuga.tensors.names import NameMap
 from sakuga.tensors.seat import Seat
 from sakuga.tensors.tables.clip_text import LEVEL
@@ -78,3 +82,19 @@ def test_rows_are_taken_and_put_back(take: tuple[tuple[int, int], ...] | None) -
     expected = whole.clone()
     expected[order] += 100
     assert torch.equal(changed, expected)
+
+
+def test_openclip_s_text_projection_is_turned_and_its_adapter_with_it(tmp_path: Path) -> None:
+    """A checkpoint multiplies by it from the right, the layer that adapters are trained on from the left."""
+    own, key = torch.randn(6, 4), "conditioner.embedders.1.model.text_projection"
+    base = saved(tmp_path / "base.safetensors", {key: own})
+    up, down = torch.randn(4, 2), torch.randn(2, 6)
+    stem = "lora_te2_text_projection"
+    style = saved(tmp_path / "a.safetensors", {f"{stem}.lora_up.weight": up, f"{stem}.lora_down.weight": down})
+    names = NameMap.of({"text_encoder_2": {"text_projection": {"weight": (4, 6)}}})
+    checkpoint = Checkpoint.open(base, names)
+    found = checkpoint.weight("text_encoder_2", "text_projection", "weight")
+    assert found is not None and torch.equal(found, own.T)
+    bake(checkpoint, opened([("a", style)], names), tmp_path / "out.safetensors")
+    baked = TensorFile.open(tmp_path / "out.safetensors").tensor(key)
+    torch.testing.assert_close(baked, own + (up @ down).T)

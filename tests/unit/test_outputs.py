@@ -44,6 +44,8 @@ def left_behind(folder: Path, *expected: str) -> bool:
         (".mp4", "no name of its own", "toon.mp4"),
         (".frames", "no name of its own", None),
         ("-", "no name of its own", None),
+        ("/", "no name of its own", None),
+        ("folder.mp4/..", "no name of its own", None),
     ],
 )
 def test_a_name_that_cannot_be_written_is_refused_with_advice(

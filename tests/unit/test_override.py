@@ -93,3 +93,11 @@ def test_findings_of_the_file_and_of_overrides_come_together() -> None:
     error = refused("source: a\nsize: 0\n", "stages.0.stpes=8", "seed=-1")
     assert isinstance(error, Several)
     assert len(error.findings) == 3
+
+
+def test_a_stage_that_is_too_far_is_told_once_however_much_is_said_of_it() -> None:
+    error = refused("source: a", "stages.7.steps=0", "stages.7.guidance=x")
+    assert isinstance(error, JobError) and not isinstance(error, Several)
+    assert (error.place, error.title) == ("stages.7", "the list is not that long")
+    error = refused("source: a", "stages.7.steps=0", "stages.8.steps=1")
+    assert isinstance(error, Several) and [one.place for one in error.findings] == ["stages.7", "stages.8"]

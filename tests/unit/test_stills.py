@@ -13,7 +13,8 @@ import pytest
 from sakuga.errors import OutputError, OutputExists
 from sakuga.video.outputs import check_output
 from sakuga.video.read import open_clip
-from sakuga.video.write import ClipWriter, write_picture
+from sakuga.video.stills import write_picture
+from sakuga.video.write import ClipWriter
 
 av = pytest.importorskip("av")
 

@@ -36,11 +36,18 @@ def test_a_full_stdout_is_told_and_ends_with_two() -> None:
 
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", "2> /dev/full", ">&- 2>&-"])
-def test_a_stream_that_nobody_reads_changes_no_status(redirection: str) -> None:
-    assert ended(redirection, "--version")[0] == 0
+def test_only_a_lost_result_changes_the_status(redirection: str) -> None:
+    assert ended(redirection, "--version")[0] == (2 if ">&-" in redirection.removeprefix("2>&-") else 0)
     status, told = ended(redirection, "render", "nowhere.yaml")
     assert status == 2
     assert ("FileProblem" in told) == ("2>" not in redirection), "an error never goes to stdout"
+
+
+def test_an_answer_that_a_closed_stdout_loses_is_told() -> None:
+    status, told = ended(">&-", "models")
+    assert status == 2
+    assert told.startswith("OutputError: what there is to say cannot be written to stdout\n")
+    assert "\n  given     stdout is closed\n" in told
 
 
 def test_nothing_can_be_told_anywhere() -> None:

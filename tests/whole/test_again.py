@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from sakuga.cli.main import main
 from sakuga.errors import OutputExists
+from sakuga.models.library import STARTER
 from sakuga.render.studio import Studio, report_path, sha256_of
 from sakuga.spec.job import Job
 
@@ -77,6 +79,39 @@ def test_weights_that_changed_make_another_job(
     mine.write_bytes(adapters["peft"].read_bytes())
     with pytest.raises(OutputExists):
         studio.render(using)
+
+
+def test_a_config_that_changed_makes_another_job(studio: Studio, job: Job, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(STARTER, base)
+    using = job.model_copy(update={"base": str(base)})
+    studio.render(using)
+    for file in ("unet/config.json", "text_encoder/config.json", "vae/config.json"):
+        before = (base / file).read_bytes()
+        (base / file).write_bytes(before + b"\n")
+        with pytest.raises(OutputExists):
+            studio.render(using)
+        (base / file).write_bytes(before)
+    assert studio.render(using).status == "there already"
+
+
+def test_a_config_beside_an_adapter_that_changed_makes_another_job(
+    studio: Studio, job: Job, adapters: Mapping[str, Path], tmp_path: Path
+) -> None:
+    mine, config = tmp_path / "mine" / "adapter_model.safetensors", {"peft_type": "LORA", "r": 2, "lora_alpha": 2}
+    mine.parent.mkdir()
+    mine.write_bytes(adapters["peft"].read_bytes())
+    beside = mine.with_name("adapter_config.json")
+    beside.write_text(json.dumps(config))
+    using = job.model_copy(update={"stages": (job.stages[0].model_validate(STAGE | {"adapters": [str(mine)]}),)})
+    studio.render(using)
+    assert studio.render(using).status == "there already"
+    beside.write_text(json.dumps(config | {"lora_alpha": 200}))
+    with pytest.raises(OutputExists):
+        studio.render(using)
+    before = state(using.output) if using.output else None
+    again = studio.render(using.model_copy(update={"overwrite": True}))
+    assert again.status == "rendered" and using.output and state(using.output)[1] != (before or (0, b""))[1]
 
 
 @pytest.mark.parametrize("damage", ["output", "report", "no report"])

@@ -10,7 +10,8 @@ import pytest
 
 from sakuga.errors import AdapterDoesNotFit, Several
 from sakuga.lora.inspect import show
-from sakuga.models.library import STARTER, Library
+from sakuga.lora.library.names import Named, Names
+from sakuga.models.library import STARTER
 from sakuga.render.studio import Studio
 from sakuga.spec.job import Job
 from sakuga.tensors.file import TensorFile
@@ -28,13 +29,13 @@ def test_a_lora_that_is_given_300_times_is_read_once(
     studio: Studio, sources: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[str] = []
-    find = Library.find
+    find = Names.find
 
-    def counted(self: Library, ref: Any, role: str) -> Path:
-        found.append(str(ref))
-        return find(self, ref, role)
+    def counted(self: Names, ref: str) -> Named:
+        found.append(ref)
+        return find(self, ref)
 
-    monkeypatch.setattr(Library, "find", counted)
+    monkeypatch.setattr(Names, "find", counted)
     stage = {"adapters": ["celcomic:0.01"] * 300}
     report = studio.check(Job(source=sources["picture"], stages=[stage], output="never.png"))
     assert len(report.adapters) == 300 and found.count("celcomic") == 1

@@ -16,6 +16,7 @@ sys.modules["av"] = sys.modules["cv2"] = None  # every import of them fails from
 import numpy as np
 from sakuga import Job, Progress, Report, Stage
 from sakuga.lora.inspect import show
+from sakuga.lora.library.names import Names
 from sakuga.models.device import resolve
 from sakuga.models.library import Library
 from sakuga.models.outline import outline
@@ -30,7 +31,7 @@ from sakuga.video.colour import fit
 library = Library.usual()
 base = outline("starter", library)
 library = library.including(base.folder)
-adapter = library.find("celcomic", "adapter")
+adapter = Names(library.folders).find("celcomic").path
 with TensorFile.open(adapter) as file:
     assert show(file)["family"] == "sd15"
 

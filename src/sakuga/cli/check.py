@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,13 +26,14 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, print the report."""
-    from sakuga.cli.console import tell
+    from sakuga.cli.console import PlainLines, tell
     from sakuga.cli.flags import asked
+    from sakuga.progress import Progress
 
     with asked(options) as job:
         from sakuga.render.studio import Studio
 
         with Studio() as studio:
-            report = studio.check(job)
+            report = studio.check(job, progress=Progress(listener=PlainLines(stream=sys.stderr)))
     tell(report, as_json=options.json)
     return 0

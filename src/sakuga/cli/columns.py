@@ -22,6 +22,8 @@ def cell(text: str, columns: int) -> str:
     >>> cell("watercolour", 6), cell("ink", 6)
     ('water…', 'ink   ')
     """
+    if text.isascii():
+        return text.ljust(columns) if len(text) <= columns else text[: columns - 1] + "…"
     if width(text) > columns:
         while width(text) > columns - 1:
             text = text[:-1]

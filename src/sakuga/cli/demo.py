@@ -86,7 +86,8 @@ def _show(folder: Path) -> list[tuple[Path, str]]:
     from sakuga.models.library import STARTER
     from sakuga.video.read import open_clip
     from sakuga.video.sheet import beside, contact_sheet
-    from sakuga.video.write import ClipWriter, write_picture
+    from sakuga.video.stills import write_picture
+    from sakuga.video.write import ClipWriter
 
     plain, toon = folder / "demo-plain.mp4", folder / "demo-toon.mp4"
     paths = {"source": STARTER / "demo.mp4", WITHOUT: plain, WITH: toon}

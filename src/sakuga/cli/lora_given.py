@@ -1,11 +1,14 @@
-"""What a tool's command line names: adapters with their weights, and bases, found in the library and opened."""
+"""What a command line names: adapters with their weights, and bases, found in the library and opened."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sakuga.lora.library.names import Names
     from sakuga.lora.tools.checkpoint import Checkpoint
     from sakuga.lora.tools.source import Source
     from sakuga.lora.weight import StackWeight
@@ -62,8 +65,30 @@ def adapters(
     refs: Sequence[str], library: Library, base: Checkpoint | None, strengths: Sequence[StackWeight] = ()
 ) -> tuple[Source, ...]:
     """Adapters by name or path, opened for a base or for names that all of them know."""
+    from sakuga.lora.library.folders import adapter_name
     from sakuga.lora.tools.source import opened
-    from sakuga.models.library import adapter_name
 
-    paths = [library.find(ref, "adapter") for ref in refs]
+    paths = paths_of(refs, library)
     return opened([(adapter_name(path), path) for path in paths], base.names if base else None, strengths=strengths)
+
+
+def names_in(library: Library, index: Path | None = None) -> Names:
+    """The adapters of a library by name; progress is shown where files have to be indexed first."""
+    from sakuga.cli.console import watched
+    from sakuga.lora.library.names import Names
+
+    return Names(library.folders, index=index, watch=watched)
+
+
+def paths_of(refs: Sequence[str], library: Library) -> list[Path]:
+    """The files of adapters."""
+    names = names_in(library)
+    return [path_of(ref, names) for ref in refs]
+
+
+def path_of(ref: str, names: Names) -> Path:
+    """The file of an adapter; what there is to say of its name goes to stderr. Raises FileProblem."""
+    named = names.find(ref)
+    if named.remark:
+        print(f"{ref}: {named.remark}", file=sys.stderr)
+    return named.path

@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from sakuga.cli.columns import cell, fitted, printable, terminal, width
-from sakuga.cli.parser import path
+from sakuga.cli.parser import name, path
 
 if TYPE_CHECKING:
     from sakuga.cli.parser import Commands, Parser
@@ -28,6 +28,7 @@ _FIND = (
     "which are computed then."
 )
 _WHERE = "Say where the adapter of a name lies. A name that two files have is an error that lists both."
+_NAME = "its file's name, or the alias that its training gave it, its title, a hash that is known of it"
 _GC = "Forget the files that are gone, and give back the room they took in the index. No adapter is touched."
 _INDEX = "the file of the index (default: in $SAKUGA_CACHE, or else in the user's cache folder)"
 _AUTOV3_DIGITS = 12
@@ -40,7 +41,7 @@ def add(actions: Commands) -> None:
     find = _added(actions, "find", "WORD … [OPTION …]", "adapters by a word or a hash", _FIND, _find)
     find.add_argument("words", metavar="WORD", nargs="+", help="a part of a name, a trigger word, a hash")
     where = _added(actions, "where", "NAME [OPTION …]", "the file that a name means", _WHERE, _where)
-    where.add_argument("name", metavar="NAME", help="the name of an adapter, or the alias that its training gave it")
+    where.add_argument("name", metavar="NAME", type=name, help=_NAME)
     _added(actions, "gc", "[--index FILE]", "forget files that are gone", _GC, _gc, folders=False)
 
 
@@ -106,14 +107,18 @@ def _find(options: argparse.Namespace) -> int:
 
 
 def _where(options: argparse.Namespace) -> int:
-    from sakuga.lora.library.ask import named
+    from sakuga.cli.lora_given import names_in, path_of
+    from sakuga.models.library import Library
+    from sakuga.tensors.refs import is_path
 
-    with _asked(options) as (_, scan, rows):
-        row = named(options.name, rows, scan)
-        if options.json:
-            _print_json(row.told())
-        else:
-            print(row.file)
+    names = names_in(Library.usual(tuple(options.models)), options.index)
+    if not is_path(options.name):
+        _ = names.rows  # the index knows sooner what a file is than its reader, which takes torch
+    path = path_of(options.name, names)
+    if options.json:
+        _print_json(names.row_of(path).told())
+    else:
+        print(path)
     return 0
 
 
@@ -132,21 +137,14 @@ def _gc(options: argparse.Namespace) -> int:
 @contextmanager
 def _asked(options: argparse.Namespace) -> Iterator[tuple[Index, Scan, list[Row]]]:
     """The index, brought up to date for the folders that the options mean; progress is shown when there is work."""
+    from sakuga.cli.console import watched
     from sakuga.lora.library.folders import scan
     from sakuga.lora.library.index import open_index
     from sakuga.models.library import Library
 
     with open_index(options.index) as index:
         found = scan(Library.usual(tuple(options.models)).folders)
-        rows, stale = index.rows(found)
-        if stale:
-            from sakuga.cli.console import watched
-
-            with watched() as progress:
-                index.refresh(stale, progress)
-            rows, changed = index.rows(found)
-            found.notes += [f"{one.path} changed meanwhile; ask again" for one in changed]
-        yield index, found, rows
+        yield index, found, index.up_to_date(found, watched)
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

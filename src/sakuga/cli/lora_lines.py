@@ -39,7 +39,7 @@ def lines_of_adapter(told: Mapping[str, Any]) -> list[str]:
     lines += _neighbours(told["beside"])
     for note in told["notes"]:
         lines += _line("note", note)
-    lines += _fit(told["fit"]) if told["fit"] else []
+    lines += _fit(told["fit"])
     return lines + (_deep(told["deep"]) if "deep" in told else [])
 
 
@@ -52,7 +52,9 @@ def lines_of_twins(twins: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _fit(fit: Mapping[str, Any]) -> list[str]:
+def _fit(fit: Mapping[str, Any] | None) -> list[str]:
+    if fit is None:
+        return _line("fit", "not asked (give --base)")
     problem, shapes = fit["problem"], "" if fit["shapes_checked"] else ", shapes are not checked"
     if problem is None:
         return _line("fit", f"it fits this base: {fit['used']} modules have their place{shapes}")

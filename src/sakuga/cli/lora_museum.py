@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,11 +33,14 @@ def add(actions: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Strip the file, see that the exhibit reads as the file does, write it."""
+    import tempfile
+
+    from sakuga.cli.lora_given import paths_of
     from sakuga.lora.museum import Exhibit, check_exhibit, strip
     from sakuga.models.library import Library
     from sakuga.tensors.file import TensorFile
 
-    file_path = Library.usual(tuple(options.models)).find(options.name, "adapter")
+    (file_path,) = paths_of([options.name], Library.usual(tuple(options.models)))
     with TensorFile.open(file_path) as file:
         told = strip(file)
     with tempfile.TemporaryDirectory() as folder:

@@ -61,12 +61,15 @@ def _run(options: argparse.Namespace) -> int:
 
 def _told(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[Any]]:
     """(what is told of each file, the twins among them, errors)."""
+    from sakuga.cli.lora_given import names_in, path_of
     from sakuga.errors import SakugaError
     from sakuga.lora.inspect import Shown, twins
-    from sakuga.models.library import Library, adapter_name
+    from sakuga.lora.library.folders import adapter_name
+    from sakuga.models.library import Library
     from sakuga.tensors.file import TensorFile
 
     library = Library.usual(tuple(options.models))
+    adapters = names_in(library)
     names, weigh = None, None
     if options.base is not None:
         from sakuga.lora.targets import names_of
@@ -78,7 +81,7 @@ def _told(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[
     told, shown, errors = [], [], []
     for ref in options.names:
         try:
-            file = library.find(ref, "adapter")
+            file = path_of(ref, adapters)
             every = options.hashes or options.deep
             one = Shown(TensorFile.open(file), names, name=adapter_name(file), hashes=every, weigh=weigh)
             told.append(one.told() | ({"deep": one.deep()} if options.deep else {}))

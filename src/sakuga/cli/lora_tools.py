@@ -161,9 +161,7 @@ def _merge(options: argparse.Namespace, library: Library, progress: Progress) ->
 
 def _bake(options: argparse.Namespace, library: Library, progress: Progress) -> Made:
     from sakuga.lora.tools.bake import bake
-    from sakuga.tensors.write import check_place
 
-    check_place(options.output, overwrite=options.overwrite)
     base = checkpoint(options.base, library)
     sources = stack(options.uses, library, base)
     return bake(base, sources, options.output, overwrite=options.overwrite, progress=progress)

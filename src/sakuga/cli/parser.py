@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from sakuga.errors import JobError, nearest_name
+from sakuga.errors import JobError, nearest_name, nearest_names
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
 
 _CHOICE = re.compile(r"invalid choice: '(?P<given>.*?)' \(choose from (?P<known>.*)\)", re.DOTALL)
+_SURPLUS = re.compile(r"ignored explicit argument '(?P<given>.*)'", re.DOTALL)
 _OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
 
@@ -31,23 +33,48 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_Help,
             allow_abbrev=False,
         )
+        self._words: list[str] = []
         for action in (None, "store"):
             self.register("action", action, _Once)
 
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse does, and keeps the words, so that a missing one does not hide a wrong one."""
+        self._words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise what argparse says as a JobError."""
-        if choice := _CHOICE.search(message):
-            known = [name.strip(" '") for name in choice["known"].split(",")]
-            raise JobError(
-                f"there is no command {choice['given']!r}",
-                given=f"{self.prog} {choice['given']}",
-                expected="one of " + ", ".join(known),
-                nearest=nearest_name(choice["given"], known),
-                do=f"{self.prog} --help",
-            )
-        about, colon, _ = message.removeprefix("argument ").partition(": ")
+        about, colon, said = message.removeprefix("argument ").partition(": ")
         given = about if colon and message.startswith("argument ") else None
+        if choice := _CHOICE.search(message):
+            self._refuse_choice(about, choice["given"], [name.strip(" '") for name in choice["known"].split(",")])
+        if surplus := _SURPLUS.fullmatch(said):
+            raise JobError(
+                f"{about} takes no value",
+                given=f"{about}={surplus['given']}",
+                expected=f"{about} alone",
+                do=f"leave out ={surplus['given']}",
+            )
+        if "required" in message and (unknown := self._unknown_options()):
+            self.refuse(unknown)
         raise JobError(message, given=given, expected=self._usage_line(), do=f"{self.prog} --help")
+
+    def _refuse_choice(self, about: str, given: str, known: Sequence[str]) -> NoReturn:
+        """Raise the JobError for a word that is none of those that may stand there: a command, or an option's value."""
+        option = about.startswith("-")
+        raise JobError(
+            f"{about} cannot be {given!r}" if option else f"there is no command {given!r}",
+            given=f"{about} {given}" if option else f"{self.prog} {given}",
+            expected="one of " + ", ".join(known),
+            nearest=nearest_name(given, known),
+            do=f"{self.prog} --help",
+        )
+
+    def _unknown_options(self) -> list[str]:
+        """The words of the command line that look like options and are none."""
+        words = self._words[: self._words.index("--")] if "--" in self._words else self._words
+        named = {word: word.partition("=")[0] if word.startswith("--") else word[:2] for word in words}
+        return [word for word in words if _OPTION.match(word) and named[word] not in self._option_string_actions]
 
     def refuse(self, extra: Sequence[str]) -> NoReturn:
         """Raise the JobError for words that no option or place took."""
@@ -56,12 +83,12 @@ class Parser(argparse.ArgumentParser):
             raise JobError("a word too many", given=word, expected=self._usage_line(), do=f"{self.prog} --help")
         name = word.partition("=")[0]
         known = sorted(set(_OPTION.findall(self.format_help())))
-        near = nearest_name(name, known)
+        near = [option for option in known if option.startswith(name)] or nearest_names(name, known)
         raise JobError(
             f"there is no option {name}",
             given=word,
             expected="an option of this command",
-            nearest=near,
+            nearest=", ".join(near) or None,
             do=f"{self.prog} --help",
         )
 

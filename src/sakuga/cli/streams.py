@@ -6,6 +6,7 @@ is an error. Knows no command.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -26,7 +27,7 @@ def steady_streams() -> Iterator[None]:
             if null != number:
                 os.dup2(null, number)
                 os.close(null)
-            setattr(sys, name, os.fdopen(number, "w"))
+            setattr(sys, name, os.fdopen(number, "w") if name == "stderr" else _Closed())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our letters shows a question mark
@@ -51,6 +52,16 @@ def write_result(text: str) -> bool:
             expected="a stdout with room",
             do="send it elsewhere; a file that was rendered is whole, with its report beside it",
         ) from error
+
+
+class _Closed(io.TextIOBase):
+    """A stdout that was closed from the beginning: the result is lost, which must not go unnoticed."""
+
+    def write(self, text: str) -> int:
+        """Raises OSError for anything that there is to write."""
+        if text:
+            raise OSError(errno.EBADF, "stdout is closed")
+        return 0
 
 
 class _Dropping:

@@ -66,10 +66,12 @@ def tag_counts(metadata: Mapping[str, str]) -> Counter[str]:
         folders = json.loads(text)
     except (ValueError, RecursionError):
         return counts
+    # asked once of the whole table: then no tag in it needs more cleaning than its ends
+    plain = text.isprintable() and "\\" not in text and "  " not in text
     for tags in folders.values() if isinstance(folders, dict) else ():
         for tag, count in tags.items() if isinstance(tags, dict) else ():
             if isinstance(count, int) and 0 < count < 2**53 and len(tag) <= TAG_CAP and not _PATH.search(tag):
-                counts[clean(tag)] += count
+                counts[tag.strip() if plain else clean(tag)] += count
     del counts[""]
     return counts
 

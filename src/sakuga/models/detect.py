@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sakuga.errors import UnknownFile, counted
-from sakuga.models.folders import ADAPTER_FILES, PartFolder, is_bundle, read_config
+from sakuga.models.folders import PartFolder, is_bundle, read_config
 from sakuga.models.keys import Keys
 from sakuga.models.signatures import SIGNATURES, Reading, Role, compare
 from sakuga.tensors.file import TensorFile
+from sakuga.tensors.refs import ADAPTER_FILES
 
 LDM_PREFIX = "model.diffusion_model."
 CONTEXT_FAMILIES = {768: "sd15", 1024: "sd2", 2048: "sdxl"}

@@ -27,7 +27,6 @@ KINDS: Mapping[str, Role] = {
     "FluxTransformer2DModel": "unet",
     "SD3Transformer2DModel": "unet",
 }
-ADAPTER_FILES = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors", "adapter_model.bin")
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 VARIANTS = ("", ".fp16", ".bf16", ".non_ema", ".ema")
 SUFFIXES = (".safetensors", ".bin")

@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from sakuga.tensors.file import TensorFile
+if TYPE_CHECKING:
+    from sakuga.tensors.file import TensorFile
 
 Shape = tuple[int, ...]
 

@@ -1,6 +1,6 @@
-"""Library: from a name to a file. The first of its folders that has the name counts; never downloads.
+"""Library: from a name to a file, for all but adapters. The first folder that has the name counts; never downloads.
 
-Names are per role: a LoRA and a ControlNet may both be called lineart. What a file is, its header tells, not the folder
+Names are per role: a VAE and a ControlNet may both be called lineart. What a file is, its header tells, not the folder
 that it lies in; so a folder may be sorted as people like.
 """
 
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sakuga.errors import FileProblem, SakugaError, nearest_name
-from sakuga.models.detect import recognise
-from sakuga.models.folders import ADAPTER_FILES, is_bundle
+from sakuga.models.folders import is_bundle
 from sakuga.models.signatures import spoken
+from sakuga.tensors.refs import ADAPTER_FILES, SUFFIXES, adapter_in, is_path, not_there
 
 STARTER = Path(__file__).parents[1] / "starter"
 VARIABLE = "SAKUGA_MODELS"
-SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")  # of two files with one name and role, the earlier kind
 DEPTH = 4
+ADAPTER = "adapter"
 BASE = "base"  # the role of what a job renders on: a bundle or a checkpoint
 ANY = "model"  # in the place of a role: any of them
 
@@ -40,7 +40,7 @@ class Library:
         more = tuple(more)
         for number, folder in enumerate(more):
             if not folder.is_dir():
-                raise _not_there(folder, "a folder of models").at(f"models.{number}")
+                raise not_there(folder, "a folder of models").at(f"models.{number}")
         named = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
         return cls(folders=(*more, *named, Path("models"), STARTER))
 
@@ -53,33 +53,38 @@ class Library:
     def find(self, ref: str | Path, role: str) -> Path:
         """The file or folder of ``role`` that ``ref`` stands for: a path as it is, or a name (file stem, folder name).
 
-        Raises FileProblem with the nearest name of that role if there is none.
+        Raises FileProblem with the nearest name of that role if there is none. Adapters have a finder of their own.
         """
+        assert role != ADAPTER, "names of adapters are found by lora/library/names.py"
         path = Path(ref).expanduser()
-        if path.exists() and _is_path(ref):
-            return _weights(path, role)
-        if _is_path(ref):
-            raise _not_there(path, "a file or folder that is there, or a name in the library")
+        if path.exists() and is_path(ref):
+            return path
+        if is_path(ref):
+            raise not_there(path, "a file or folder that is there, or a name in the library")
         for folder in self.folders:
             found = [item for item in _items(folder) if _name(item) == str(ref) and _has_role(item, role)]
             if found:
-                return _weights(min(found, key=_preference), role)
+                return min(found, key=_preference)
         if path.exists():
-            return _weights(path, role)
+            return path
         raise self._unknown(str(ref), role)
 
     def find_any(self, ref: str) -> Path:
-        """As ``find``, whatever the role. Raises FileProblem also if the name has several."""
-        items = (item for folder in self.folders for item in _items(folder) if _name(item) == ref)
-        roles = [] if _is_path(ref) else sorted({role for role in map(_role, items) if role})
-        if len(roles) > 1:
+        """As ``find``, whatever the role. Raises FileProblem also if the name has several, or two adapters have it."""
+        if is_path(ref):
+            return self.find(ref, ANY)
+        named = [(item, _role(item)) for folder in self.folders for item in _items(folder) if _name(item) == ref]
+        first = {role: self.find(ref, role) for _, role in named if role not in (None, ADAPTER)}
+        adapters = {adapter_in(item).resolve(): adapter_in(item) for item, role in named if role == ADAPTER}
+        found = [*((ADAPTER, path) for path in adapters.values()), *first.items()]
+        if len(found) > 1:
             raise FileProblem(
                 "several files have this name",
                 given=ref,
-                expected="; ".join(f"{spoken(role)}: {self.find(ref, role)}" for role in roles),
+                expected="; ".join(f"{spoken(role)}: {path}" for role, path in sorted(found)),
                 do="give the path of one of them",
             )
-        return self.find(ref, roles[0] if roles else ANY)
+        return found[0][1] if found else self.find(ref, ANY)
 
     def names(self, role: str) -> tuple[str, ...]:
         """All names of a role, sorted. Opens the header of every file."""
@@ -105,29 +110,6 @@ class Library:
             nearest=nearest_name(name, known),
             do=f"give a path, name its folder with --models, or put the file into a folder that is searched: {own}",
         )
-
-
-def adapter_name(path: Path) -> str:
-    """What an adapter's file is called by: its stem, or its folder's name where the file's own says nothing."""
-    return path.resolve().parent.name if path.name in ADAPTER_FILES else path.stem
-
-
-def _not_there(path: Path, expected: str) -> FileProblem:
-    beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = nearest_name(path.name, beside)
-    title = f"{path} is no folder" if path.exists() else "no such file or folder"
-    return FileProblem(title, given=str(path), expected=expected, nearest=near, do="check the path")
-
-
-def _weights(item: Path, role: str) -> Path:
-    """An adapter in a folder, as PEFT and diffusers save it, is the file in it; every other folder is itself."""
-    inside = (item / name for name in ADAPTER_FILES)
-    return next((path for path in inside if path.is_file()), item) if role == "adapter" and item.is_dir() else item
-
-
-def _is_path(ref: str | Path) -> bool:
-    text = str(ref)
-    return isinstance(ref, Path) or "/" in text or os.sep in text or text.endswith(SUFFIXES)
 
 
 def _items(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
@@ -165,6 +147,8 @@ def _has_role(item: Path, role: str) -> bool:
 
 def _role(item: Path) -> str | None:
     """The role of a file. What cannot be read has none: it is told of when somebody names its path."""
+    from sakuga.models.detect import recognise
+
     try:
         known = recognise(item)
     except SakugaError:

@@ -14,16 +14,18 @@ from sakuga.models.signatures import Role
 from sakuga.tensors.file import TensorFile
 
 
-def source_of(file: TensorFile, role: Role, used: Iterable[str]) -> Source:
-    """The account of one file."""
+def source_of(file: TensorFile, role: Role, used: Iterable[str], beside: Iterable[Path] = ()) -> Source:
+    """The account of one file, and of the files ``beside`` it that say how it is used."""
     taken = frozenset(used) & frozenset(file.names)
-    return Source(path=file.path, role=role, used=len(taken), leftovers=leftovers(file.names, taken))
+    left = leftovers(file.names, taken)
+    return Source(path=file.path, role=role, used=len(taken), leftovers=left, beside=tuple(beside))
 
 
-def sources_of(part: PartFiles, role: Role, used: Iterable[str]) -> tuple[Source, ...]:
-    """The account of each file of a part."""
-    taken = frozenset(used)
-    return tuple(source_of(file, role, taken) for file in part.files)
+def sources_of(part: PartFiles, role: Role, used: Iterable[str], beside: Iterable[Path] = ()) -> tuple[Source, ...]:
+    """The account of each file of a part; its config, if it has one, and ``beside`` count for all of them."""
+    taken, config = frozenset(used), [] if part.config is None else [part.files[0].path.parent / "config.json"]
+    more = (*config, *beside)
+    return tuple(source_of(file, role, taken, more) for file in part.files)
 
 
 def source_of_scheduler(path: Path) -> Source:

@@ -16,6 +16,7 @@ from transformers import CLIPTokenizer
 from sakuga.errors import FileProblem
 
 VOCABULARY = Path(__file__).parent / "clip_vocabulary" / "bpe_simple_vocab_16e6.txt.gz"
+TOKENIZER = "tokenizer"  # the folder in that of a model
 POSITIONS = 77
 MERGES = 49152 - 256 - 2  # CLIP uses the first ones of a longer list
 SPECIAL = ("<|startoftext|>", "<|endoftext|>")
@@ -48,6 +49,11 @@ def tokenizer_at(folder: Path) -> CLIPTokenizer:
             do="fetch the folder again, or take it away: the package has CLIP's own",
         ) from error
     return tokenizer
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files that make the tokenizer of a model's folder what it is, sorted by name."""
+    return sorted(file for pattern in ("*.json", "*.txt") for file in folder.glob(pattern))
 
 
 def _letters() -> list[str]:

@@ -5,12 +5,16 @@ Gives the Plan that a render follows, so that nothing is looked up twice. Refuse
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
 from sakuga.errors import FileProblem, JobError, SakugaError, Several, raise_all
+from sakuga.lora.library.folders import adapter_name
+from sakuga.lora.library.names import Names
 from sakuga.lora.read import check_adapter
 from sakuga.lora.survey import Survey
 from sakuga.lora.targets import names_of
@@ -19,9 +23,10 @@ from sakuga.models.device import resolve
 from sakuga.models.embedding import check_width, load_embedding
 from sakuga.models.families import TITLES
 from sakuga.models.frame_limit import check_frames, positions_in
-from sakuga.models.library import STARTER, Library, adapter_name
+from sakuga.models.library import STARTER, Library
 from sakuga.models.outline import Outline, outline
 from sakuga.models.signatures import spoken
+from sakuga.progress import Progress
 from sakuga.render.annotators import find_annotator
 from sakuga.render.plan import ControlPlan, Plan, SourcePlan, StagePlan
 from sakuga.render.settings import Settings, settle
@@ -38,9 +43,12 @@ Found = TypeVar("Found")
 Item = TypeVar("Item")
 
 
-def examine(job: Job, library: Library, report: Report) -> Plan:
-    """Check ``job`` and begin ``report``. Raises the one finding, or ``Several`` with all of them."""
-    return _Examiner(job, library, report).plan()
+def examine(job: Job, library: Library, report: Report, progress: Progress | None = None) -> Plan:
+    """Check ``job`` and begin ``report``. Raises the one finding, or ``Several`` with all of them.
+
+    ``progress`` is told of files that have to be indexed, because an adapter is named by an alias.
+    """
+    return _Examiner(job, library, report, progress or Progress()).plan()
 
 
 def find_source(job: Job) -> Path:
@@ -51,11 +59,12 @@ def find_source(job: Job) -> Path:
 class _Examiner:
     """One check: walks through the Job, keeps what it finds wrong and goes on."""
 
-    def __init__(self, job: Job, library: Library, report: Report) -> None:
+    def __init__(self, job: Job, library: Library, report: Report, progress: Progress) -> None:
         self.job, self.report, self.errors = job, report, list[SakugaError]()
         self.surveys: dict[str, tuple[Survey, str] | None] = {}
         self.base = self.attempt("base", lambda: outline(job.base, library))
         self.library = library.including(self.base.folder) if self.base else library
+        self.adapters = Names(self.library.folders, watch=lambda: nullcontext(progress))
 
     def plan(self) -> Plan:
         job = self.job
@@ -228,12 +237,14 @@ class _Examiner:
     def survey(self, ref: str) -> tuple[Survey, str]:
         """What is in an adapter's file, and its sha256. Each file is read once, however often it is used."""
         assert self.base is not None
-        path = self.library.find(ref, "adapter")
-        with TensorFile.open(path) as file:
+        named = self.adapters.find(ref)
+        if named.remark:
+            self.report.note(ref, named.remark)
+        with TensorFile.open(named.path) as file:
             expected = f'an adapter for {self.base.family.title}, because base is "{self.base.name}"'
             found = check_adapter(file, self.names, expected=expected)
             for remark in found.remarks():
-                self.report.note(path.name, remark)
+                self.report.note(named.path.name, remark)
             return found, file.sha256
 
     @cached_property
@@ -261,6 +272,7 @@ def _told(survey: Survey, sha256: str, use: LoraUse, stage: int, place: str) -> 
         "name": adapter_name(survey.path),
         "file": str(survey.path),
         "sha256": sha256,
+        "config_sha256": hashlib.sha256(survey.config.encode()).hexdigest() if survey.config else None,
         "stage": stage,
         "from": "prompt" if place.endswith("prompt") else "adapters",
         "layout": survey.layout,

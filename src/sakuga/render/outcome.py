@@ -19,14 +19,16 @@ from sakuga.spec.load import job_key
 
 
 def content_key(job: Job, plan: Plan, report: Report) -> str:
-    """The hash of what makes the result: source bytes, the Job without output and device, weights, version."""
+    """The hash of what makes the result: source bytes, the Job without output and device, weights and the configs
+    beside them, version.
+    """
     made_of: dict[str, Any] = {
         "version": __version__,
         "source": plan.source.content_key,
         "job": job_key(job),
         "stages": [stage.settings.told() for stage in plan.stages],  # with what the base's own defaults filled in
-        "models": sorted(model["sha256"] for model in report.models),
-        "adapters": [adapter["sha256"] for adapter in report.adapters],
+        "models": sorted((model["sha256"], model["beside_sha256"] or "") for model in report.models),
+        "adapters": [(adapter["sha256"], adapter["config_sha256"]) for adapter in report.adapters],
         "suffix": plan.output.suffix,
         "dtype": str(plan.where.dtype),
     }

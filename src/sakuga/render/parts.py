@@ -13,13 +13,15 @@ from typing import Any, TypeVar
 
 from sakuga.lora.adapter import Adapter
 from sakuga.lora.cache import Cache
+from sakuga.lora.carrying import spoiled
+from sakuga.lora.library.folders import adapter_name
 from sakuga.lora.read import read_adapter
 from sakuga.lora.stack import Stack
 from sakuga.lora.targets import names_of
 from sakuga.models.bundle import Bundle, Source
 from sakuga.models.device import Placement
 from sakuga.models.embedding import Embedding, check_width, load_bundled, load_embedding
-from sakuga.models.library import Library, adapter_name
+from sakuga.models.library import Library
 from sakuga.models.load import load_base, load_codec, load_control, load_motion
 from sakuga.models.prompts import encode_pair
 from sakuga.render.denoisers import Texts
@@ -31,6 +33,7 @@ from sakuga.tensors.file import TensorFile
 
 Part = TypeVar("Part")
 
+PEFT_CONFIG = "adapter_config.json"
 CACHE_BYTES = 1 << 30  # of changed weights that are kept for the next Span or Job on the host
 
 
@@ -49,9 +52,11 @@ class PartsKeeper:
         self._cache.clear()
 
     def begin(self) -> None:
-        """A new Job starts: what the Job before the last one used and the last one did not is dropped first."""
+        """A new Job starts: what the Job before the last one used and the last one did not is dropped first, and a base
+        with weights that could not be taken back.
+        """
         if self._asked:
-            self._kept = {key: part for key, part in self._kept.items() if key in self._asked}
+            self._kept = {key: part for key, part in self._kept.items() if key in self._asked and not _spoiled(part)}
         self._asked = set()
 
     def stage(self, plan: Plan, number: int, library: Library, report: Report) -> StageParts:
@@ -132,6 +137,10 @@ class PartsKeeper:
         return found
 
 
+def _spoiled(part: object) -> bool:
+    return isinstance(part, Bundle) and bool(spoiled(part.parts))
+
+
 def _carried(stack: Stack) -> list[tuple[Adapter, str]]:
     """(adapter, name) of the textual inversions that the adapters of a stack carry, each once."""
     found = {(adapter.path, name): (adapter, name) for adapter, _ in stack.entries for name in adapter.embeddings}
@@ -139,7 +148,11 @@ def _carried(stack: Stack) -> list[tuple[Adapter, str]]:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    """All that makes a part what it is: the files of a folder, or a file and the config of an adapter beside it."""
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    config = path.with_name(PEFT_CONFIG)
+    return [path, config] if config.is_file() else [path]
 
 
 def _reader(stage: StagePlan, bundle: Bundle, embeddings: list[Embedding], report: Report) -> Callable[[], Texts]:
@@ -167,6 +180,7 @@ def _tell(report: Report, role: str, name: str, family: str, sources: Iterable[S
             "name": name,
             "path": str(source.path),
             "sha256": source.sha256,
+            "beside_sha256": source.beside_sha256,
             "family": family,
             "used": source.used,
             "left_out": [{"key": left.key, "reason": left.reason} for left in source.leftovers],

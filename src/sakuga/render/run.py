@@ -111,7 +111,8 @@ class Run:
         )
         stacks = self.report.stacks = [{} for _ in self.stages]
         for number, stage in enumerate(self.stages):
-            with stage.stack.applied(stage.bundle.parts, cache=stage.cache) as applied:
+            bundle = stage.bundle
+            with stage.stack.applied(bundle.parts, cache=stage.cache, origin=bundle.origin) as applied:
                 drawn = list(render_span(stage, applied, pictures, shot, self.progress))
                 stacks[number] = _told(applied, stage.cache)
             if number + 1 < len(self.stages):
@@ -128,5 +129,6 @@ def _told(applied: Applied, cache: Cache) -> dict[str, Any]:
         "why": dict(now.ways),
         "fresh_bytes": now.fresh_bytes,
         "factor_bytes": now.factor_bytes,
+        "pristine": [{"way": one.way, "why": one.why, "tensors": one.tensors, "bytes": one.nbytes} for one in now.back],
         "cache": {"hits": counts.hits, "misses": counts.misses, "bytes": counts.host_bytes + counts.device_bytes},
     }

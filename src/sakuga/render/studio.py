@@ -45,11 +45,11 @@ class Studio:
         """Forget everything that is loaded."""
         self._keeper.clear()
 
-    def check(self, job: Job) -> Report:
+    def check(self, job: Job, *, progress: Progress | None = None) -> Report:
         """What ``render`` would use and do, from headers alone. Raises what is wrong, all of it together."""
         report = self._new_report(job)
         with report.timed("check"):
-            plan = examine(job, self._library(job), report)
+            plan = examine(job, self._library(job), report, progress)
             check_free(plan, finished(plan))
         return report
 
@@ -62,7 +62,7 @@ class Studio:
         """
         report = self._new_report(job)
         with report.timed("check"):
-            plan = examine(job, self._library(job), report)
+            plan = examine(job, self._library(job), report, progress)
             known = finished(plan)
             check_free(plan, known)
         progress = progress or Progress()

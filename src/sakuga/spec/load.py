@@ -116,7 +116,8 @@ def _build(given: Lines, overrides: Sequence[str | Override], folder: Path | Non
             put(data, override)
             taken[override.place] = override
         except JobError as error:
-            findings.append(error)
+            if not error.place or all((one.place, one.title) != (error.place, error.title) for one in findings):
+                findings.append(error)
 
     def flag_at(place: Place) -> str | None:
         return next((taken[place[:end]].told for end in range(len(place), 0, -1) if place[:end] in taken), None)

@@ -50,20 +50,35 @@ def read_as(here: Spot, text: str, told: str) -> object:
 
 
 def put(data: dict[str, object], override: Override) -> None:
-    """Change ``data``, the plain form of a Job, in place; lists and tables on the way are made. Raises JobError."""
-    _known(override.place, override.told)
+    """Change ``data``, the plain form of a Job, in place; lists and tables on the way are made. Raises JobError, and
+    has then changed nothing that means something else.
+    """
+    place = override.place
+    _known(place, override.told)
     holder: object = data
-    for depth, part in enumerate(override.place[:-1]):
+    for depth, part in enumerate(place[:-1]):
         inner = _take(holder, part, override)
-        here = spot(Job, override.place[: depth + 1])
-        assert here is not None
         if inner is None:
-            inner = [] if here.is_list else {}
-        elif isinstance(inner, str) and here.model is not None and here.model in (LoraUse, ControlUse):
+            _give(holder, depth, _made(depth + 1, override), override)
+            return
+        here = spot(Job, place[: depth + 1])
+        assert here is not None
+        if isinstance(inner, str) and here.model is not None and here.model in (LoraUse, ControlUse):
             inner = LoraUse.parts(inner) if here.model is LoraUse else ControlUse.parts(inner)
-        _give(holder, part, inner, override)
+            _give(holder, depth, inner, override)
         holder = inner
-    _give(holder, override.place[-1], override.value, override)
+    _give(holder, len(place) - 1, override.value, override)
+
+
+def _made(depth: int, override: Override) -> object:
+    """What is to stand at the first ``depth`` parts of the path, where nothing is yet: lists and tables, the value."""
+    if depth == len(override.place):
+        return override.value
+    here = spot(Job, override.place[:depth])
+    assert here is not None
+    made: object = [] if here.is_list else {}
+    _give(made, depth, _made(depth + 1, override), override)
+    return made
 
 
 def refuse_second(override: Override, taken: Iterable[Override]) -> None:
@@ -87,14 +102,17 @@ def _take(holder: object, part: str | int, override: Override) -> object:
     raise _no_way(override)
 
 
-def _give(holder: object, part: str | int, value: object, override: Override) -> None:
+def _give(holder: object, depth: int, value: object, override: Override) -> None:
+    part = override.place[depth]
     if isinstance(holder, dict):
         holder[part] = value
     elif isinstance(holder, list) and isinstance(part, int) and part <= len(holder):
         holder[part : part + 1] = [value]
     elif isinstance(holder, list):
         expected = f"an entry from 0 to {len(holder)}, {len(holder)} for a new one"
-        raise JobError("the list is not that long", given=override.told, expected=expected, do="add entries one by one")
+        too_far = ".".join(map(str, override.place[: depth + 1]))
+        do = "add entries one by one"
+        raise JobError("the list is not that long", given=override.told, expected=expected, do=do).at(too_far)
     else:
         raise _no_way(override)
 

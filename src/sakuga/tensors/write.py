@@ -1,34 +1,26 @@
-"""Writing safetensors files: a header from names and shapes, then one tensor after another; whole or not at all.
+"""Writing safetensors files: a header from names and shapes, then one tensor after another.
 
-The same tensors and metadata always give the same bytes. What is written has a hidden name beside its place until it is
-complete and on the disk; nothing is written over unless that is allowed.
+The same tensors and metadata always give the same bytes. That a file appears whole or not at all is for those who call.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
-from sakuga.errors import OutputError, OutputExists
 from sakuga.tensors.entry import BITS, TORCH_NAMES, bytes_of
+from sakuga.whole import writing
 
 if TYPE_CHECKING:
     import torch
 
 ALIGNMENT = 8
 CHUNK_BYTES = 2**20
-NAME_LENGTH = 100  # characters of the name that the hidden one repeats
-NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-NO_RIGHT = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,87 +132,6 @@ class Spool:
             self._stream.close()
 
 
-@contextmanager
-def appearing(final: Path, *, overwrite: bool, ours: Collection[str] = ()) -> Iterator[Path]:
-    """A block that writes a file or a folder to the hidden path it gets, which takes the place of ``final`` at its end.
-
-    After an error nothing is left. ``ours``: see ``check_place``. Raises OutputError.
-    """
-    check_place(final, overwrite=overwrite, ours=ours)
-    hidden = final.with_name(f".{final.name[:NAME_LENGTH]}.{os.getpid()}.partial")
-    try:
-        yield hidden
-        with writing(final):
-            for file in sorted(hidden.rglob("*")) if hidden.is_dir() else (hidden,):
-                if file.is_file():
-                    _to_disk(file)
-            check_place(final, overwrite=overwrite, ours=ours)
-            if final.is_dir():
-                shutil.rmtree(final)
-            hidden.replace(final)
-    finally:
-        if hidden.is_dir():
-            shutil.rmtree(hidden, ignore_errors=True)
-        else:
-            hidden.unlink(missing_ok=True)
-
-
-def check_place(final: Path, *, overwrite: bool, ours: Collection[str] = ()) -> None:
-    """Raise OutputError or OutputExists if ``final`` cannot or may not be written. Creates nothing.
-
-    A folder that is there is only ever replaced when all in it is called as one of ``ours``.
-    """
-    folder = final.parent
-    if not folder.is_dir():
-        raise OutputError(
-            f"there is no folder {folder}",
-            given=str(final),
-            expected="a name in a folder that is there",
-            do=f"make it first (mkdir -p {folder}), or choose another",
-        )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"the folder {folder} cannot be written to",
-            given=str(final),
-            expected="a folder with the right to write",
-            do="choose another folder",
-        )
-    if not final.exists() and not final.is_symlink():
-        return
-    if final.is_dir():
-        inside = sorted(one.name for one in final.iterdir())
-        strange = [name for name in inside if name not in ours]
-        if not inside:
-            return
-        if strange:
-            raise OutputError(
-                f"{final.name} is a folder that is not ours to replace",
-                given=f"{final}, with {strange[0]} in it",
-                expected="a name that is free",
-                do="choose another name",
-            )
-    if not overwrite:
-        raise OutputExists(
-            f"{final.name} is there already", given=str(final), do="choose another name, or allow it with --overwrite"
-        )
-
-
-@contextmanager
-def writing(final: Path) -> Iterator[None]:
-    """Turn what the system says about writing ``final`` into an OutputError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            title, do = "there is no room", "make room on the disk, or choose a folder on another one"
-        elif error.errno in NO_RIGHT:
-            title, do = "there is no right to write there", "choose another folder, or change the rights of this one"
-        else:
-            title, do = "it could not be written", "try another folder"
-        given = f"{final} ({error.strerror or error})"
-        raise OutputError(f"{final.name}: {title}", given=given, do=f"{do}; nothing half-written is left") from error
-
-
 def _write(stream: IO[bytes], slot: Slot, tensor: torch.Tensor) -> None:
     import torch
 
@@ -228,11 +139,3 @@ def _write(stream: IO[bytes], slot: Slot, tensor: torch.Tensor) -> None:
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     if flat.numel():
         stream.write(flat.view(torch.uint8).numpy().data)
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -105,7 +105,7 @@ def open_folder(path: Path, rate: Fraction = PICTURE_RATE) -> PictureClip:
     others = [file.name for file in files if file not in pictures]
     if not pictures:
         raise ClipError(
-            f"there are no pictures in the folder {path.name}",
+            f"there are no pictures in the folder {path.name or path}",
             given=f"{path}, with " + (f"other files ({_few(others)})" if others else "nothing in it"),
             expected="files that end in " + ", ".join(PICTURE_SUFFIXES),
             do="give a folder of frames, or the video itself",

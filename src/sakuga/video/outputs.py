@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from sakuga.errors import OutputError, nearest_name
-from sakuga.video.partial import check_place
+from sakuga.whole import Ours, check_place
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # by FFmpeg's names
 ENCODERS = {
@@ -17,6 +17,7 @@ ENCODERS = {
 PICTURES_OUT = (".png", ".jpg", ".jpeg")
 MATROSKA_BASE = Fraction(1, 1000)  # as FFmpeg writes it
 FINE_TICKS = 90_000  # a second
+NUMBERED_PICTURE = re.compile(r"\d+\.png")
 PATTERN = re.compile(r"%0?\d*d")  # as other tools name numbered pictures
 
 
@@ -33,7 +34,7 @@ def check_output(path: Path, *, frames: int | None = None, overwrite: bool = Fal
             expected="a name without suffix; the pictures in it are called 000000.png, 000001.png …",
             do=f"name the folder, say {PATTERN.sub('', path.stem).strip('-_. ') or 'frames'}",
         )
-    if path.name == "-" or (path.name.startswith(".") and not suffix and path.name != ".."):
+    if path.name in ("", "-", "..") or (path.name.startswith(".") and not suffix):
         nearest = f"toon{path.name}" if path.name in (*CONTAINERS, *PICTURES_OUT) else None
         raise OutputError(
             "the output has no name of its own",
@@ -61,7 +62,12 @@ def check_output(path: Path, *, frames: int | None = None, overwrite: bool = Fal
         )
     if suffix in PICTURES_OUT and frames is not None and frames > 1:
         raise one_frame_only(suffix, f"{frames} frames")
-    check_place(path, overwrite=overwrite)
+    check_place(path, overwrite=overwrite, ours=ours_in(path))
+
+
+def ours_in(path: Path) -> Ours | None:
+    """What may lie in a folder that an output of this name replaces: numbered pictures, if it is a folder itself."""
+    return None if path.suffix else NUMBERED_PICTURE.fullmatch
 
 
 def one_frame_only(suffix: str, given: str) -> OutputError:

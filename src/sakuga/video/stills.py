@@ -6,12 +6,17 @@ Pictures hold neither times nor sound; what is left out so is told in ``notes``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from sakuga.errors import OutputError
 from sakuga.video.clip import Clip, Frame
-from sakuga.video.outputs import one_frame_only
-from sakuga.video.partial import writing
+from sakuga.video.outputs import PICTURES_OUT, check_output, one_frame_only
 from sakuga.video.pictures import encode_picture
+from sakuga.whole import appearing_whole, writing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DIGITS = 6  # of the frame's number in a file name
 
@@ -69,6 +74,15 @@ class FolderSink:
 
     def abandon(self) -> None:
         """Nothing is held open."""
+
+
+def write_picture(path: Path, pixels: NDArray[np.uint8], *, overwrite: bool = False) -> None:
+    """Write RGB pixels, uint8 (height, width, 3), as a .png or .jpg, whole or not at all. Raises ``OutputError``."""
+    check_output(path, frames=1, overwrite=overwrite)
+    if path.suffix.lower() not in PICTURES_OUT:
+        raise OutputError(f"{path.name} is no name for a picture", given=str(path), expected=".png or .jpg")
+    with appearing_whole(path, overwrite=overwrite) as appearing, writing(path):
+        appearing.hidden.write_bytes(encode_picture(pixels, path.suffix))
 
 
 def _sound_note(like: Clip) -> tuple[str, ...]:

@@ -17,11 +17,17 @@ import numpy as np
 
 from sakuga.errors import OutputError
 from sakuga.video.clip import Clip, Frame
-from sakuga.video.outputs import CONTAINERS, ENCODERS, MATROSKA_BASE, PICTURES_OUT, check_output, container_options
-from sakuga.video.partial import Appearing, appearing_whole, not_written, writing
-from sakuga.video.pictures import encode_picture
+from sakuga.video.outputs import (
+    CONTAINERS,
+    ENCODERS,
+    MATROSKA_BASE,
+    check_output,
+    container_options,
+    ours_in,
+)
 from sakuga.video.sound import SoundCopy
 from sakuga.video.stills import FolderSink, PictureSink, Sink
+from sakuga.whole import Appearing, appearing_whole, not_written
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -29,7 +35,6 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-    from numpy.typing import NDArray
 
 
 class ClipWriter:
@@ -61,7 +66,8 @@ class ClipWriter:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as block:
-            self._appearing = block.enter_context(appearing_whole(self.path, overwrite=self._overwrite))
+            whole = appearing_whole(self.path, overwrite=self._overwrite, ours=ours_in(self.path))
+            self._appearing = block.enter_context(whole)
             self._sink = self._open(self._appearing.hidden)
             block.push(self._end)
             self._block = block.pop_all()
@@ -105,15 +111,6 @@ class ClipWriter:
                 self.notes = sink.notes + self._appearing.notes
         finally:
             sink.abandon()
-
-
-def write_picture(path: Path, pixels: NDArray[np.uint8], *, overwrite: bool = False) -> None:
-    """Write RGB pixels, uint8 (height, width, 3), as a .png or .jpg, whole or not at all. Raises ``OutputError``."""
-    check_output(path, frames=1, overwrite=overwrite)
-    if path.suffix.lower() not in PICTURES_OUT:
-        raise OutputError(f"{path.name} is no name for a picture", given=str(path), expected=".png or .jpg")
-    with appearing_whole(path, overwrite=overwrite) as appearing, writing(path):
-        appearing.hidden.write_bytes(encode_picture(pixels, path.suffix))
 
 
 class _VideoSink:

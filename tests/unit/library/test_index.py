@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from sakuga.errors import FileProblem, OutputError, Stopped
+from sakuga.lora.library import readers
 from sakuga.lora.library.ask import with_words
 from sakuga.lora.library.folders import scan
 from sakuga.lora.library.index import FILE_NAME, open_index, usual_place
 from sakuga.lora.library.listings import Listings
+from sakuga.lora.library.readers import read_rows
 from sakuga.lora.library.row import Row
 from sakuga.progress import Progress
 
@@ -232,3 +234,42 @@ def test_two_thousand_files_are_indexed(write: Write, asked: Asked, tmp_path: Pa
     assert len(rows) == 2000
     assert {row.kind for row in rows} == {"adapter"}
     assert read_again(tmp_path) == []
+
+
+def test_readers_give_the_same_rows(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many processes read, and whatever happens to them."""
+    for number in range(12):
+        write(tmp_path / f"{number}.safetensors", rank=1 + number % 5, metadata={"ss_output_name": f"n{number}"})
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "1.safetensors").read_bytes()[:-5])
+    (tmp_path / "3.json").write_text('{"activation text": "Ä"}')
+    shutil.copy(tmp_path / "2.safetensors", os.fsdecode(os.fsencode(tmp_path) + b"/\xff.safetensors"))
+    monkeypatch.setattr(readers, "ERRAND", 4)
+    found = scan([tmp_path]).found
+    alone, two = sorted(read_rows(found, 0)), sorted(read_rows(found, 2))
+    assert two == alone and len(alone) == 14 and all(type(row) is Row for row in two)
+    monkeypatch.setattr(readers, "_CODE", "import sys; sys.stdin.readline(); print('no rows')")
+    assert sorted(read_rows(found, 2)) == alone, "those that fail"
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no python"))
+    assert sorted(read_rows(found, 2)) == alone, "those that cannot start"
+
+
+def test_readers_end_when_nobody_takes_their_rows(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(9):
+        write(tmp_path / f"{number}.safetensors")
+    monkeypatch.setattr(readers, "ERRAND", 2)
+    made: list[subprocess.Popen[str]] = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *words, **more: made.append(popen(*words, **more)) or made[-1])
+    progress = Progress(listener=lambda moment: progress.stop() if moment.done else None)
+    with open_index(tmp_path / FILE_NAME) as index, pytest.raises(Stopped):
+        index.refresh(scan([tmp_path]).found, progress, readers=1)
+    assert len(made) == 1 and made[0].returncode is not None
+    assert len(read_again(tmp_path)) < 9, "what was read is kept"
+
+
+def test_readers_are_taken_where_they_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, files, count in ((1, 10_000, 0), (2, 10_000, 2), (2, 100, 0), (64, 10_000, readers.MOST)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(range(cores)), raising=False)
+        assert readers.worthwhile(files) == count

@@ -4,65 +4,139 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sakuga.errors import FileProblem
-from sakuga.lora.library.ask import named, with_hash, with_words
-from sakuga.lora.library.folders import scan
+from sakuga.errors import FileProblem, UnknownFile, UnreadableFile
+from sakuga.lora.library.ask import with_hash, with_words
 from sakuga.lora.library.index import FILE_NAME, Index, open_index
+from sakuga.lora.library.names import Named, Names
 from sakuga.lora.library.row import Row
 
 Write = Callable[..., Path]
 Asked = Callable[[Path], list[Row]]
+Find = Callable[[str], Named]
 
 
-def test_a_name_means_one_file(write: Write, asked: Asked, tmp_path: Path) -> None:
+@pytest.fixture
+def find(tmp_path: Path) -> Callable[[str], Named]:
+    """``find(name)`` in the temporary folder, with an index of its own there."""
+    return lambda ref: Names([tmp_path], index=tmp_path / FILE_NAME).find(ref)
+
+
+def test_a_name_means_one_file(write: Write, find: Find, tmp_path: Path) -> None:
     one = write(tmp_path / "one" / "ink.safetensors", metadata={"ss_output_name": "thin"})
-    write(tmp_path / "two" / "wash.safetensors", metadata={"ss_output_name": "soft"})
+    two = write(tmp_path / "two" / "wash.safetensors", metadata={"ss_output_name": "soft"})
     saved = write(tmp_path / "pencil" / "adapter_model.safetensors")
-    rows, found = asked(tmp_path), scan([tmp_path])
-    assert named("ink", rows, found).file == one
-    assert named("thin", rows, found).file == one
-    assert named("pencil", rows, found).file == saved
-    with pytest.raises(FileProblem, match="no adapter of that name") as caught:
-        named("inc", rows, found)
-    assert caught.value.nearest == "ink"
+    (tmp_path / "two" / "wash.civitai.info").write_text(json.dumps({"model": {"name": "Soft Wash"}}))
+    names = {"ink": one, "thin": one, "wash": two, "Soft Wash": two, "pencil": saved, str(two): two}
+    assert {name: find(name) for name in names} == {name: Named(path=path) for name, path in names.items()}
+    with pytest.raises(FileProblem, match="nothing of that name serves as a LoRA") as caught:
+        find("inc")
+    assert caught.value.nearest == "ink" and caught.value.given == "inc"
+    with pytest.raises(FileProblem) as caught:
+        find("Soft Wasch")
+    assert caught.value.nearest == "Soft Wash"
 
 
-def test_a_name_that_two_files_have_is_an_error_that_lists_both(write: Write, asked: Asked, tmp_path: Path) -> None:
+def test_a_path_is_a_path(write: Write, find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, saved = write(tmp_path / "ink.safetensors"), write(tmp_path / "pencil" / "adapter_model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    nothing = Names([])
+    assert [nothing.find(ref).path for ref in (path, str(path), saved, saved.parent)] == [path, path, saved, saved]
+    assert nothing.find("ink.safetensors").path == Path("ink.safetensors")
+    assert nothing.find("pencil").path == Path("pencil/adapter_model.safetensors"), "a folder that is here"
+    with pytest.raises(FileProblem, match="no such file") as caught:
+        nothing.find("./inc.safetensors")
+    assert caught.value.nearest == "ink.safetensors"
+
+
+def test_a_name_that_two_files_have_is_an_error_that_lists_both(write: Write, find: Find, tmp_path: Path) -> None:
     paths = [write(tmp_path / name / "ink.safetensors", rank=rank) for name, rank in (("one", 4), ("two", 8))]
-    rows = asked(tmp_path)
     with pytest.raises(FileProblem, match="2 files are called ink") as caught:
-        named("ink", rows, scan([tmp_path]))
-    assert all(str(path) in (caught.value.given or "") for path in paths)
+        find("ink")
+    assert caught.value.given == f"{paths[0]}, {paths[1]}"
+    assert str(paths[0]) in (caught.value.do or "")
 
 
-def test_an_alias_that_two_files_have_is_forbidden(write: Write, asked: Asked, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        write(tmp_path / f"{name}.safetensors", metadata={"ss_output_name": "style"})
+def test_two_copies_of_one_file_are_told_and_used(write: Write, find: Find, tmp_path: Path) -> None:
+    path = write(tmp_path / "one" / "ink.safetensors")
+    (tmp_path / "two").mkdir()
+    shutil.copy(path, tmp_path / "two")
+    found = find("ink")
+    assert found.path == path and "2 copies" in found.remark and "two" in found.remark
+    (tmp_path / "two" / "ink.safetensors").write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(FileProblem, match="2 files are called ink"):
+        find("ink")
+
+
+def test_an_alias_that_two_files_have_is_forbidden(write: Write, find: Find, tmp_path: Path) -> None:
+    for name, rank in (("one", 4), ("two", 8)):
+        write(tmp_path / f"{name}.safetensors", rank=rank, metadata={"ss_output_name": "style"})
     with pytest.raises(FileProblem, match="2 files are called style"):
-        named("style", asked(tmp_path), scan([tmp_path]))
-    write(tmp_path / "style.safetensors")
-    assert named("style", asked(tmp_path), scan([tmp_path])).name == "style"
+        find("style")
+    own = write(tmp_path / "style.safetensors")
+    assert find("style").path == own
 
 
-def test_a_link_to_a_file_is_no_second_file(write: Write, asked: Asked, tmp_path: Path) -> None:
+def test_a_link_to_a_file_is_no_second_file(write: Write, find: Find, asked: Asked, tmp_path: Path) -> None:
     path = write(tmp_path / "all" / "ink.safetensors")
     (tmp_path / "best").mkdir()
     (tmp_path / "best" / "ink.safetensors").symlink_to(path)
     (tmp_path / "all" / "circle").symlink_to(tmp_path)
-    rows = asked(tmp_path)
-    assert len(rows) == 2
-    assert named("ink", rows, scan([tmp_path])).name == "ink"
+    assert len(asked(tmp_path)) == 2
+    assert find("ink") == Named(path=path)
 
 
-def test_a_broken_file_of_that_name_is_told(asked: Asked, tmp_path: Path) -> None:
+def test_a_broken_file_of_that_name_is_told(find: Find, tmp_path: Path) -> None:
     (tmp_path / "ink.safetensors").write_bytes(b"<html>")
-    with pytest.raises(FileProblem, match="ink cannot be read"):
-        named("ink", asked(tmp_path), scan([tmp_path]))
+    with pytest.raises(UnreadableFile, match=r"ink\.safetensors"):
+        find("ink")
+
+
+def test_what_is_no_adapter_is_not_taken_for_one(write: Write, find: Find, tmp_path: Path) -> None:
+    """A ControlNet may have the name of an adapter."""
+    raw = json.dumps({"conv_in.weight": {"dtype": "F16", "shape": [4], "data_offsets": [0, 8]}}).encode()
+    other = tmp_path / "control" / "lineart.safetensors"
+    other.parent.mkdir()
+    other.write_bytes(len(raw).to_bytes(8, "little") + raw + b"\0" * 8)
+    with pytest.raises(UnknownFile, match=r"lineart\.safetensors"):
+        find("lineart")
+    by_alias = write(tmp_path / "x.safetensors", metadata={"ss_output_name": "lineart"})
+    assert find("lineart").path == by_alias
+    by_name = write(tmp_path / "lineart.safetensors")
+    assert find("lineart").path == by_name
+
+
+def test_a_file_is_found_by_its_name_without_the_index(write: Write, find: Find, tmp_path: Path) -> None:
+    for name in ("ink", "wash"):
+        write(tmp_path / f"{name}.safetensors", metadata={"ss_output_name": f"my {name}"})
+    find("ink")
+    assert not (tmp_path / FILE_NAME).exists()
+    find("my ink")
+    assert (tmp_path / FILE_NAME).exists()
+
+
+def test_an_index_that_cannot_be_used_leaves_the_names_of_files(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "loras").mkdir()
+    path = write(tmp_path / "loras" / "ink.safetensors")
+    names = Names([tmp_path / "loras"], index=tmp_path / "loras")
+    assert names.find("ink").path == path
+    with pytest.raises(FileProblem, match="nothing of that name") as caught:
+        names.find("inc")
+    assert caught.value.nearest == "ink" and "aliases could not be looked up" in (caught.value.given or "")
+
+
+def test_a_hash_that_is_known_names_a_file(write: Write, find: Find, tmp_path: Path) -> None:
+    whole = hashlib.sha256(write(tmp_path / "ink.safetensors").read_bytes()).hexdigest()
+    write(tmp_path / "wash.safetensors", rank=8)
+    with pytest.raises(FileProblem, match="nothing of that name"):
+        find(whole)  # nobody has read the file for it yet
+    (tmp_path / "ink.civitai.info").write_text(json.dumps({"files": [{"hashes": {"SHA256": whole}}]}))
+    assert find(whole[:10]).path == tmp_path / "ink.safetensors"
 
 
 def test_words_are_found_wherever_they_stand(write: Write, asked: Asked, tmp_path: Path) -> None:

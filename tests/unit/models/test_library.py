@@ -17,21 +17,21 @@ LORA = {"lora_unet_conv_in.lora_down.weight": torch.zeros(1, 2), "lora_unet_conv
 VECTORS = {"emb_params": torch.zeros(1, 4)}
 
 
-def test_names_are_per_role(save: Save, tmp_path: Path) -> None:
-    adapter, embedding = save("a/lineart.safetensors", LORA), save("b/lineart.safetensors", VECTORS)
-    library = Library(folders=(tmp_path,))
-    assert library.find("lineart", "adapter") == adapter
-    assert library.find("lineart", "embedding") == embedding
-    assert library.names("adapter") == library.names("embedding") == ("lineart",)
+def test_names_are_per_role(save: Save, bundle_folder: Path) -> None:
+    embedding = save("b/tile.safetensors", VECTORS)
+    library = Library(folders=(embedding.parent, bundle_folder / "controls"))
+    assert library.find("tile", "control") == bundle_folder / "controls" / "tile"
+    assert library.find("tile", "embedding") == embedding
+    assert library.names("control") == library.names("embedding") == ("tile",)
 
 
 def test_the_first_folder_and_the_safer_file_win(save: Save, tmp_path: Path) -> None:
-    late, pickled, safe = save("2/ink.safetensors", LORA), save("1/ink.pt", LORA), save("1/x/ink.safetensors", LORA)
-    assert Library(folders=(tmp_path / "1", tmp_path / "2")).find("ink", "adapter") == safe
-    assert Library(folders=(tmp_path / "2", tmp_path / "1")).find("ink", "adapter") == late
-    assert Library(folders=(tmp_path / "2",)).including(tmp_path / "1").find("ink", "adapter") == safe
+    late, pickled, safe = (save(name, VECTORS) for name in ("2/x.safetensors", "1/x.pt", "1/y/x.safetensors"))
+    assert Library(folders=(tmp_path / "1", tmp_path / "2")).find("x", "embedding") == safe
+    assert Library(folders=(tmp_path / "2", tmp_path / "1")).find("x", "embedding") == late
+    assert Library(folders=(tmp_path / "2",)).including(tmp_path / "1").find("x", "embedding") == safe
     safe.unlink()
-    assert Library(folders=(tmp_path / "1",)).find("ink", "adapter") == pickled
+    assert Library(folders=(tmp_path / "1",)).find("x", "embedding") == pickled
 
 
 def test_folders_are_models_too(bundle_folder: Path, save: Save, tmp_path: Path) -> None:
@@ -41,33 +41,30 @@ def test_folders_are_models_too(bundle_folder: Path, save: Save, tmp_path: Path)
         library.find("tile", "control")  # a bundle's controls are named when it is the base
     assert library.including(bundle_folder).find("tile", "control") == bundle_folder / "controls" / "tile"
     assert Library(folders=(bundle_folder,)).find("tiny", BASE) == bundle_folder
-    inside = save("peft/adapter_model.safetensors", LORA)
-    assert Library(folders=(tmp_path,)).find("peft", "adapter") == inside
-    assert Library(folders=()).find(inside.parent, "adapter") == inside
 
 
-def test_a_path_is_taken_as_it_is(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save("ink.safetensors", LORA)
+def test_a_path_is_taken_as_it_is(save: Save) -> None:
+    path = save("x.safetensors", VECTORS)
     library = Library(folders=())
-    assert library.find(path, "adapter") == path and library.find(str(path), "adapter") == path
+    assert library.find(path, "embedding") == path and library.find(str(path), "embedding") == path
     with pytest.raises(FileProblem, match="no such file") as caught:
-        library.find(str(path.with_name("inc.safetensors")), "adapter")
-    assert caught.value.nearest == "ink.safetensors"
+        library.find(str(path.with_name("y.safetensors")), "embedding")
+    assert caught.value.nearest == "x.safetensors"
 
 
 def test_an_unknown_name_has_its_nearest_of_the_same_role(save: Save, tmp_path: Path) -> None:
-    save("celcomic.safetensors", LORA)
-    save("celcomics.safetensors", VECTORS)
+    save("flatpaints.safetensors", LORA)
+    save("flatpaint.safetensors", VECTORS)
     library = Library(folders=(tmp_path,))
     with pytest.raises(FileProblem) as caught:
-        library.find("celcomik", "adapter")
-    assert caught.value.nearest == "celcomic" and caught.value.expected == "celcomic"
-    assert "a LoRA" in caught.value.title
+        library.find("flatpaind", "embedding")
+    assert caught.value.nearest == "flatpaint" and caught.value.expected == "flatpaint"
+    assert "an embedding" in caught.value.title
 
 
 def test_the_advice_for_an_unknown_name_is_not_to_write_into_the_package() -> None:
     with pytest.raises(FileProblem) as caught:
-        Library.usual().including(STARTER / "controls").find("nobody", "adapter")
+        Library.usual().including(STARTER / "controls").find("nobody", "vae")
     assert caught.value.do and caught.value.do.endswith("put the file into a folder that is searched: models")
 
 
@@ -80,6 +77,11 @@ def test_a_name_alone_finds_whatever_has_it(save: Save, tmp_path: Path) -> None:
     with pytest.raises(FileProblem, match="several") as caught:
         library.find_any("ink")
     assert caught.value.expected == f"a LoRA: {adapter}; an embedding: {both}"
+    both.unlink()
+    second = save("b/ink.pt", LORA)
+    with pytest.raises(FileProblem, match="several") as caught:
+        library.find_any("ink")
+    assert caught.value.expected == f"a LoRA: {adapter}; a LoRA: {second}"
     with pytest.raises(FileProblem) as caught:
         library.find_any("falt")
     assert caught.value.nearest == "flat"

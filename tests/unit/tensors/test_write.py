@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sakuga.errors import OutputError, OutputExists
 from sakuga.tensors import write
 from sakuga.tensors.file import TensorFile
-from sakuga.tensors.write import Slot, Spool, appearing, check_place, write_tensors
+from sakuga.tensors.write import Slot, Spool, write_tensors
 
 TENSORS = {
     "b.half": torch.randn(3, 4).half(),
@@ -72,41 +69,3 @@ def test_tensors_come_in_the_order_given_as_tensors_or_as_bytes(tmp_path: Path) 
     file = TensorFile.open(tmp_path / "x.safetensors")
     assert file.names == tuple(names)
     assert all(torch.equal(file.tensor(name), TENSORS[name]) for name in names)
-
-
-def test_an_error_leaves_nothing_and_what_was_there_stays(tmp_path: Path) -> None:
-    (tmp_path / "x.safetensors").write_text("old")
-    with pytest.raises(ZeroDivisionError), appearing(tmp_path / "x.safetensors", overwrite=True) as hidden:
-        hidden.write_text("new")
-        raise ZeroDivisionError
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x.safetensors", "old")]
-    with appearing(tmp_path / "x.safetensors", overwrite=True) as hidden:
-        hidden.write_text("new")
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x.safetensors", "new")]
-
-
-def test_what_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
-    (tmp_path / "x").mkdir()
-    check_place(tmp_path / "x", overwrite=False)  # an empty folder is in nobody's way
-    (tmp_path / "x" / "weights").touch()
-    with pytest.raises(OutputExists):
-        check_place(tmp_path / "x", overwrite=False, ours=("weights",))
-    check_place(tmp_path / "x", overwrite=True, ours=("weights",))
-    (tmp_path / "x" / "mine").touch()
-    with pytest.raises(OutputError, match="not ours to replace"):
-        check_place(tmp_path / "x", overwrite=True, ours=("weights",))
-    with pytest.raises(OutputError, match="there is no folder"):
-        check_place(tmp_path / "nowhere" / "x", overwrite=True)
-    with pytest.raises(OutputExists), appearing(tmp_path / "y", overwrite=False) as hidden:
-        hidden.write_text("new")
-        (tmp_path / "y").write_text("somebody was quicker")
-    assert (tmp_path / "y").read_text() == "somebody was quicker"
-
-
-@pytest.mark.parametrize(
-    ("number", "words"), [(errno.ENOSPC, "there is no room"), (errno.EACCES, "no right"), (errno.EIO, "could not be")]
-)
-def test_what_the_system_says_is_told_in_four_parts(tmp_path: Path, number: int, words: str) -> None:
-    with pytest.raises(OutputError, match=words) as caught, write.writing(tmp_path / "x"):
-        raise OSError(number, "it says no")
-    assert "it says no" in str(caught.value) and "nothing half-written" in str(caught.value)

@@ -1,8 +1,8 @@
 """Index: the rows of the library in one SQLite file. A row counts as long as its file has the same size and time.
 
-Several processes may use it at once: each reads headers by itself and then writes in one transaction, waiting for the
-others. What is in it can always be read again, so a version that does not know its table makes a new one; a file that
-is no index of ours is never touched.
+Several processes may use it at once: each has headers read and then writes in one transaction, waiting for the others.
+What is in it can always be read again, so a version that does not know its table makes a new one; a file that is no
+index of ours is never touched.
 """
 
 from __future__ import annotations
@@ -11,17 +11,14 @@ import gc
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from sakuga.errors import FileProblem, OutputError
-from sakuga.lora.hashes import hashes_of
 from sakuga.lora.library.folders import Found, Scan
-from sakuga.lora.library.listings import Listings
-from sakuga.lora.library.row import Row, read_row
+from sakuga.lora.library.row import Row
 from sakuga.progress import Progress
-from sakuga.tensors.file import TensorFile
 
 VARIABLE = "SAKUGA_CACHE"
 FILE_NAME = "lora-index.sqlite3"
@@ -52,25 +49,44 @@ class Index:
 
     def rows(self, scan: Scan) -> tuple[list[Row], list[Found]]:
         """The rows of the files that the index knows as they are now, in the scan's order, and all other files."""
-        known = {row.path: row for row in self._rows()}
         rows, stale = list[Row](), list[Found]()
-        for one in scan.found:
-            row = known.get(os.fsencode(one.path))
-            if row is not None and row.same_as(one):
-                rows.append(row)
-            else:
-                stale.append(one)
+        with _collector_paused():
+            known = {row.path: row for row in self._rows()}
+            for one in scan.found:
+                row = known.get(os.fsencode(one.path))
+                if row is not None and row.same_as(one):
+                    rows.append(row)
+                else:
+                    stale.append(one)
         return rows, stale
 
-    def refresh(self, stale: Sequence[Found], progress: Progress | None = None) -> None:
-        """Read these files and keep their rows. What was read is kept also when a stop is asked for."""
-        listings, rows = Listings(), list[Row]()
+    def up_to_date(self, scan: Scan, watch: Callable[[], AbstractContextManager[Progress]]) -> list[Row]:
+        """The rows of all files; those that the index does not know are read, inside of ``watch``.
+
+        What changes meanwhile gets a note of the scan.
+        """
+        rows, stale = self.rows(scan)
+        if stale:
+            with watch() as progress:
+                self.refresh(stale, progress)
+            rows, changed = self.rows(scan)
+            scan.notes += [f"{one.path} changed meanwhile; ask again" for one in changed]
+        return rows
+
+    def refresh(self, stale: Sequence[Found], progress: Progress | None = None, *, readers: int | None = None) -> None:
+        """Read these files and keep their rows. What was read is kept also when a stop is asked for.
+
+        ``readers``: how many processes read, as in ``read_rows``; this one alone writes.
+        """
+        from sakuga.lora.library.readers import read_rows
+
+        rows = list[Row]()
         watch = progress or Progress()
         watch.begin("index", len(stale))
         try:
-            with _collector_paused():
-                for one in stale:
-                    rows.append(read_row(one, listings))
+            with _collector_paused(), closing(read_rows(stale, readers)) as found:
+                for row in found:
+                    rows.append(row)
                     watch.advance()
         finally:
             self._put(rows)
@@ -79,6 +95,9 @@ class Index:
         """The row with the hashes of its file, which is read once for them. Raises FileProblem when it cannot be."""
         if row.sha256:
             return row
+        from sakuga.lora.hashes import hashes_of
+        from sakuga.tensors.file import TensorFile
+
         found = hashes_of(TensorFile.open(row.file))
         done = row._replace(sha256=found.sha256, payload_sha256=found.payload_sha256 or found.sha256)
         with _told(self.path), self._connection:

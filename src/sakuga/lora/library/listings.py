@@ -7,8 +7,10 @@ judge of what a list means; no scalar and no factor is read for it.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from sakuga.lora.module import Module
     from sakuga.lora.survey import Survey
 
-_BEGIN = '{"__metadata__":'
+USUAL_BYTES = 2**16  # of a header, in which most metadata end
+_BEGIN = b'{"__metadata__":'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,28 +107,36 @@ class _Halves:
 
 def _halves(path: Path) -> _Halves | None:
     """The halves of a safetensors header whose metadata come first, as all writers put them; None for all others."""
-    with path.open("rb") as stream:
-        size_bytes = path.stat().st_size
+    with open(path, "rb", buffering=0) as stream:
+        size_bytes = os.fstat(stream.fileno()).st_size
         length_bytes = int.from_bytes(stream.read(8), "little")
         if not 2 < length_bytes <= min(HEADER_CAP_BYTES, size_bytes - 8):
             return None
         raw = stream.read(length_bytes)
-    begin = _BEGIN.encode()
-    if not raw.startswith(begin):
+    if not raw.startswith(_BEGIN) or len(raw) < length_bytes:
         return None
-    try:
-        text = raw.decode("utf-8")
-        metadata, end = _METADATA.raw_decode(text, len(_BEGIN))
-    except (ValueError, RecursionError):
+    found = _metadata(raw[:USUAL_BYTES]) or _metadata(raw)
+    if found is None:
         return None  # the strict reader says what is wrong
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        return None
-    tensors = raw[len(text[:end].encode()) :] if not text.isascii() else raw[end:]
+    metadata, end = found
+    listed = memoryview(raw.rstrip(b" "))[end:]  # without what fills the header up
     return _Halves(
         metadata=metadata,
-        digest=hashlib.sha256(tensors.rstrip(b" ")).digest(),  # without what fills the header up
+        digest=hashlib.sha256(listed).digest(),
         payload_bytes=size_bytes - 8 - length_bytes,
     )
+
+
+def _metadata(raw: bytes) -> tuple[dict[str, str], int] | None:
+    """The metadata at the beginning of a header, and at which byte they end; None where they are not there, whole."""
+    try:
+        text, _ = codecs.utf_8_decode(raw, "strict", False)  # a letter may be cut at the end
+        metadata, end = _METADATA.raw_decode(text, len(_BEGIN))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        return None
+    return metadata, end if text.isascii() else len(text[:end].encode())
 
 
 def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """An output that appears whole or not at all: it is written under a hidden name beside its place.
 
 Nothing outside that hidden name is touched before everything is written and on the disk. Refuses to write over
-anything but what it was allowed to, and over a folder only if nothing but numbered pictures are in it.
+anything but what it was allowed to, and over a folder only if nothing is in it but what its writer calls its own.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sakuga.errors import OutputError, OutputExists
 
-NUMBERED_PICTURE = re.compile(r"\d+\.png")
 PARTIAL = ".partial"
 NAME_BYTES, MACHINE_BYTES = 150, 40  # that the hidden name repeats: file systems allow 255 bytes in all
 NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 NO_RIGHT = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
+Ours = Callable[[str], object]  # whether a file of this name is one that the same kind of output consists of
 
 
 @dataclass(kw_only=True)
@@ -38,10 +38,11 @@ class Appearing:
 
 
 @contextmanager
-def appearing_whole(final: Path, *, overwrite: bool) -> Iterator[Appearing]:
+def appearing_whole(final: Path, *, overwrite: bool, ours: Ours | None = None) -> Iterator[Appearing]:
     """A block that writes a file or a folder to the hidden path it gets.
 
-    At its end that takes the place of ``final`` in one step; if an error came, nothing is left. Raises ``OutputError``.
+    At its end that takes the place of ``final`` in one step; if an error came, nothing is left. ``overwrite`` and
+    ``ours``: see ``check_place``. Raises ``OutputError``.
     """
     # machine and process are in the name, so that two runs do not write into one file, and the dead can be told
     name = os.fsencode(final.name)[:NAME_BYTES].decode(errors="ignore")
@@ -53,9 +54,10 @@ def appearing_whole(final: Path, *, overwrite: bool) -> Iterator[Appearing]:
         yield appearing
         final = appearing.final
         with writing(final):
-            for file in hidden.iterdir() if hidden.is_dir() else (hidden,):
-                _to_disk(file)
-            check_place(final, overwrite=overwrite)
+            for file in hidden.rglob("*") if hidden.is_dir() else (hidden,):
+                if file.is_file():
+                    _to_disk(file)
+            check_place(final, overwrite=overwrite, ours=ours)
             if final.is_dir():
                 shutil.rmtree(final)
             hidden.replace(final)
@@ -63,8 +65,19 @@ def appearing_whole(final: Path, *, overwrite: bool) -> Iterator[Appearing]:
         _remove(hidden)
 
 
-def check_place(final: Path, *, overwrite: bool) -> None:
-    """Raise ``OutputError`` or ``OutputExists`` if ``final`` cannot or may not be written. Creates nothing."""
+def check_place(final: Path, *, overwrite: bool, ours: Ours | None = None) -> None:
+    """Raise ``OutputError`` or ``OutputExists`` if ``final`` cannot or may not be written. Creates nothing.
+
+    A folder that is there gives way to another only when all in it is called as ``ours`` says, or nothing is in it;
+    None: a file is to be written, and no folder gives way to it. ``overwrite`` allows to replace what is not empty.
+    """
+    if final.name in ("", ".."):
+        raise OutputError(
+            "the output has no name of its own",
+            given=str(final),
+            expected="a name in a folder that is there",
+            do="add a name",
+        )
     folder = final.parent
     if not folder.is_dir():
         raise OutputError(
@@ -83,16 +96,17 @@ def check_place(final: Path, *, overwrite: bool) -> None:
     if not final.exists() and not final.is_symlink():
         return
     if final.is_dir():
-        strangers = [file.name for file in final.iterdir() if not NUMBERED_PICTURE.fullmatch(file.name)]
-        if final.suffix or strangers:
+        names = sorted(file.name for file in final.iterdir())
+        strangers = [name for name in names if ours is None or not ours(name)]
+        if ours is None or strangers:
             inside = f", with {strangers[0]} in it" if strangers else ""
             raise OutputError(
                 f"{final.name} is a folder that is not ours to replace",
                 given=f"{final}{inside}",
-                expected="a name that is free, or a folder of nothing but numbered pictures",
+                expected="a name that is free",
                 do="choose another name",
             )
-        if not any(final.iterdir()):
+        if not names:
             return
     if not overwrite:
         raise OutputExists(
@@ -116,7 +130,7 @@ def not_written(final: Path, number: int | None, reason: str) -> OutputError:
     elif number in NO_RIGHT:
         title, do = "there is no right to write there", "choose another folder, or change the rights of this one"
     else:
-        title, do = "it could not be written", "try another folder or another kind of output"
+        title, do = "it could not be written", "try another folder"
     return OutputError(f"{final.name}: {title}", given=f"{final} ({reason})", do=f"{do}; nothing half-written is left")
 
 
