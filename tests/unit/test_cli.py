@@ -160,7 +160,7 @@ def test_a_wrong_word_is_told_with_the_nearest(
     assert "  expected  " in told
     assert "  do        " in told or words[-1] == ""
     if nearest:
-        assert f"  nearest   {nearest}\n" in told
+        assert f"  nearest   {nearest}" in told
 
 
 @pytest.mark.parametrize("error", [JobError("no", given="a"), Several([JobError("no", given="a"), JobError("b")])])
