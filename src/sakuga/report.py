@@ -131,7 +131,11 @@ def _row(label: str, text: str) -> str:
 
 def _adapter_text(adapter: dict[str, Any]) -> str:
     keys = adapter["keys"]
-    weights = f"{adapter['weight']}, from the prompt" if adapter["from"] == "prompt" else adapter["weight"]
+    given = {"text encoder": adapter.get("text_encoder_weight")}
+    given |= {name: adapter.get(name) for name in ("blocks", "steps")}
+    more = [f"{name} {value}" for name, value in given.items() if value is not None]
+    more += ["from the prompt"] if adapter["from"] == "prompt" else []
+    weights = ", ".join([str(adapter["weight"]), *more])
     text = f"{adapter['name']} at {weights}, {keys['used']} of {counted(keys['total'], 'key')} used"
     left = keys["ignored"] + keys["refused"]
     return f"{text}, {len(left)} left out" if left else text

@@ -70,3 +70,12 @@ def test_the_starter_s_own_loras_say_what_they_were_made_for() -> None:
             found = show(file)
         assert found["family"] == "sd15"
         assert found["family_reason"] == "its metadata's ss_base_model_version says sakuga_starter"
+
+
+def test_weights_that_meet_nothing_in_the_file_are_told(
+    studio: Studio, sources: Mapping[str, Path], tmp_path: Path
+) -> None:
+    stage = {"adapters": [{"file": "ink", "blocks": "NONE", "steps": "0:1"}]}
+    report = studio.check(Job(source=sources["picture"], stages=[stage], output=tmp_path / "never.png"))
+    assert any("all its block weights are 0" in note.reason for note in report.notes)
+    assert "ink at 1.0, blocks NONE, steps 0:1, " in report.text()

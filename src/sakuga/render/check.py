@@ -232,6 +232,8 @@ class _Examiner:
         if known is None:
             return None
         self.report.adapters.append(_told(*known, use, stage, place))
+        if silent := _without_effect(known[0], use):
+            self.report.note(place, silent)
         return known[0].path
 
     def survey(self, ref: str) -> tuple[Survey, str]:
@@ -244,7 +246,7 @@ class _Examiner:
             expected = f'an adapter for {self.base.family.title}, because base is "{self.base.name}"'
             found = check_adapter(file, self.names, expected=expected)
             for remark in found.remarks():
-                self.report.note(named.path.name, remark)
+                self.report.note(adapter_name(named.path), remark)
             return found, file.sha256
 
     @cached_property
@@ -255,6 +257,16 @@ class _Examiner:
     def _outline(self) -> Outline:
         assert self.base is not None
         return self.base
+
+
+def _without_effect(survey: Survey, use: LoraUse) -> str:
+    """What of the weights that were given meets nothing in the file; empty when all do."""
+    found = {seat.component for module in survey.modules if module.verdict == "fits" for seat in module.seats}
+    if use.text_encoder_weight is not None and not any(one.startswith("text_encoder") for one in found):
+        return "it has nothing for the text encoder, so the weight for that has no effect"
+    if use.blocks is not None and all(one.startswith("text_encoder") for one in found):
+        return "it has nothing for the UNet, so its block weights have no effect"
+    return ""
 
 
 def _told(survey: Survey, sha256: str, use: LoraUse, stage: int, place: str) -> dict[str, object]:

@@ -149,6 +149,8 @@ def _silent(settings: Settings, path: str, given: Collection[str]) -> list[Note]
             found.append(Note(what=place, reason=f"a curve over a single step stays at its start, {start:g}"))
         elif use.weight == 0 and use.text_encoder_weight in (0, None):
             found.append(Note(what=place, reason="its weight is 0, so it has no effect"))
+        if use.blocks is not None and not any(block_factors(use.blocks).values()):
+            found.append(Note(what=place, reason="all its block weights are 0, so it has no effect on the blocks"))
     for file, count in Counter(use.file for use in settings.adapters).items():
         if count > 1:
             found.append(Note(what=f"{path}.adapters", reason=f"{file} is there {count} times; the weights add up"))

@@ -31,8 +31,8 @@ class Stage(Plain):
     negative_prompt: Annotated[Prompt, Flag(metavar="TEXT")] = ""
     """What the result shall not look like."""
     adapters: Annotated[tuple[LoraUse, ...], Flag(names=("--lora",), metavar="NAME[:WEIGHT]")] = ()
-    """An adapter and its weight, by name or path; may be given several times. WEIGHT: 0.8, auto, auto@0.8, 0->1@steps,
-    or a pair TE:UNET."""
+    """An adapter and its weight, by name or path; may be given several times. WEIGHT: 0.8, 0->1@steps or a pair
+    TE:UNET; :lbw=OUTD (blocks), :start=2:stop=6 (steps) and :te=0.5 may follow."""
     controls: Annotated[tuple[ControlUse, ...] | None, Flag(names=("--control",), metavar="KIND[:SCALE]")] = None
     """A control drawn from every frame, such as lineart:0.7 or tile; may be given several times. The base's own set
     when left out; none at all with --set stages.0.controls=[]"""

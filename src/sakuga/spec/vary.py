@@ -29,7 +29,7 @@ Over = Literal["steps", "frames", "seconds"]
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?")
 _TIME = re.compile(r"[0-9]s\s*:")
 _ARROW = re.compile(r"->|→")
-_EXPECTED = "a number from -20 to 20, auto, auto@0.8, 0->1@steps or 0:0, 0.5:1, 1:0@frames"
+_EXPECTED = "a number from -20 to 20, 0->1@steps or 0:0, 0.5:1, 1:0@frames"
 
 
 @dataclass(frozen=True, kw_only=True)

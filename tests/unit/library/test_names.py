@@ -186,3 +186,15 @@ def test_a_stated_hash_saves_the_reading_of_all_others(
         assert read == ["ink"]
         assert with_hash("ab" * 32, rows, index) == []  # a stated hash is no proof
     assert set(read) == {"ink", "wash"}
+
+
+def test_a_file_name_with_its_ending_is_found_below_the_folders(write: Write, find: Find, tmp_path: Path) -> None:
+    file = write(tmp_path / "set" / "style.safetensors")
+    saved = write(tmp_path / "set" / "pencil" / "adapter_model.safetensors")
+    assert {find(ref).path for ref in ("style.safetensors", "set/style", "set/style.safetensors")} == {file}
+    assert find("set/pencil").path == saved
+    with pytest.raises(FileProblem, match="no such file"):
+        find("other/style.safetensors")
+    write(tmp_path / "more" / "style.safetensors", metadata={"ss_output_name": "other"})
+    with pytest.raises(FileProblem, match="2 files are called"):
+        find("style.safetensors")

@@ -1,8 +1,9 @@
 """Names: which adapter a name means. The one place that decides it, for jobs and for every command.
 
-A path is a path. A name is, in this order, that of a file (or of the folder that an adapter was saved into), the alias
-that its training gave it, a title that a file beside it states, or a hash that is known of it. To find a file by its
-own name the folders are listed; the index is asked for all else. Never chooses between two different files.
+A path is a path, from the working directory or else from one of the folders. A name is, in this order, that of a file
+(or of the folder that an adapter was saved into), the alias that its training gave it, a title that a file beside it
+states, or a hash that is known of it. To find a file by its own name the folders are listed; the index is asked for all
+else. Never chooses between two different files.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class Names:
         path = Path(ref).expanduser()
         if is_path(ref):
             if not path.exists():
+                if below := self._below(path):
+                    return self._one(str(ref), below)
                 raise not_there(path, "a file or folder that is there, or a name in the library")
             return Named(path=adapter_in(path))
         called = [one for one in self.scan.found if adapter_name(one.path) == ref]
@@ -88,6 +91,18 @@ class Names:
         from sakuga.lora.library.reading import read_row
 
         return read_row(one, Listings())
+
+    def _below(self, path: Path) -> list[Row]:
+        """The adapters that this relative path means somewhere below the folders: ``ink.safetensors``, ``set/ink``."""
+        count = len(path.parts)
+        spelled = ((one, Path(one.path)) for one in self.scan.found)
+        rows = [
+            self._row(one)
+            for one, file in spelled
+            if any(way.parts[-count:] == path.parts for way in (file, file.with_suffix(""), file.parent))
+            and (file.parent.parts[-count:] != path.parts or adapter_in(file.parent) == file)
+        ]
+        return [row for row in rows if row.kind == "adapter"]
 
     def _known_otherwise(self, name: str, called: Sequence[Row]) -> Named:
         """By alias, title or hash. ``called``: files of that name that are no adapters, to be told of if all fails."""
