@@ -52,11 +52,10 @@ class Model:
             if name.endswith(UNET_LAYERS if component == "unet" else TEXT_LAYERS) and hasattr(module, "weight")
             if component == "text_encoder" or "attentions" in name
         ]
-        if whole:
-            self.parts["unet"] = unet.to_empty(device="cpu").to(dtype)
         dice = torch.Generator().manual_seed(0)
-        for own in self.parts["unet"].parameters() if whole else ():
-            nn.init.normal_(own, std=0.02, generator=dice)
+        for part in self.parts.values() if whole else ():
+            for own in part.to_empty(device="cpu").to(dtype).parameters():
+                nn.init.normal_(own, std=0.02, generator=dice)
         for _, _, module in self.targets:
             numbers = torch.randn(module.weight.shape, generator=dice) * 0.02
             module.weight = nn.Parameter(numbers.to(dtype), requires_grad=False)
