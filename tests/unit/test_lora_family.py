@@ -89,6 +89,12 @@ def test_metadata_is_a_hint_among_what_names_and_widths_leave() -> None:
     assert guess_family([], stated).family == "sdxl"
 
 
+def test_a_family_that_stays_open_says_which_it_may_be() -> None:
+    guess = guess_family([("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q", (24, 24))], {})
+    assert guess.family is None and guess.told.startswith("it may be an SD 1.x, SD 2.x, SDXL or ")
+    assert guess.told.endswith("_attn1_to_q; these widths are of no one published model")
+
+
 def test_widths_of_no_published_model_leave_what_the_names_say() -> None:
     guess = guess_family([(f"{MID}_attn2_to_k", (32, 64))], {})
     assert (guess.family, set(guess.alternatives)) == (None, {"sd15", "sd2", "sdxl", "sdxl-refiner"})

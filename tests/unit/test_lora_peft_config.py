@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from sakuga.errors import AdapterDoesNotFit, UnreadableFile
+from sakuga.errors import AdapterDoesNotFit, FileProblem, UnreadableFile
 from sakuga.lora.adapter import Adapter
 from sakuga.lora.algorithms.lora import Lora
 from sakuga.lora.formats.peft_patterns import Patterns, UnknownPattern
+from sakuga.lora.load import load_lora
 from sakuga.lora.read import read_adapter
+from sakuga.lora.stack import Stack
 from sakuga.tensors.file import TensorFile
 from sakuga.tensors.names import NameMap
 
@@ -64,6 +66,18 @@ def test_alpha_comes_from_a_config_beside_it(tmp_path: Path, config: Mapping[str
     assert _scales(adapter) == scales
     assert adapter.notes == ("alpha is as adapter_config.json beside it says",)
     assert adapter.sha256 != file.sha256  # with another config it would be another adapter
+
+
+@pytest.mark.parametrize("kind", ["IA3", "OFT"])
+@pytest.mark.parametrize("beside", [True, False])
+def test_an_alpha_was_spoken_of_where_alpha_plays_no_part(tmp_path: Path, kind: str, beside: bool) -> None:
+    leaf, shape = ("ia3_l", (6, 1)) if kind == "IA3" else ("oft_R.weight", (2, 6))
+    save_file({f"base_model.model.{PATHS[0]}.{leaf}": torch.ones(shape)}, tmp_path / "adapter_model.safetensors")
+    if beside:
+        config = {"peft_type": kind, "lora_alpha": 8, "oft_block_size": 4}
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    adapter = read_adapter(TensorFile.open(tmp_path / "adapter_model.safetensors"), NAMES, "a")
+    assert adapter.patches and not any("alpha" in note for note in adapter.notes)
 
 
 def test_without_a_config_the_guess_is_told(tmp_path: Path) -> None:
@@ -178,3 +192,34 @@ def test_very_many_plain_patterns_are_looked_up_and_not_tried() -> None:
     assert table.value(long) is None
     with pytest.raises(UnknownPattern):
         Patterns.of({f"a{n}(b|c)": n for n in range(65)})
+
+
+def test_a_folder_of_peft_was_no_file_and_two_of_them_had_one_name(tmp_path: Path) -> None:
+    parts = {"unet": nn.Module()}
+    parts["unet"].add_module("to_q", nn.Linear(8, 6))
+    for name in ("ink", "wash"):
+        (tmp_path / name).mkdir()
+        _saved(tmp_path / name, {"peft_type": "LORA", "r": 4, "lora_alpha": 8}, ["to_q"])
+    given = [
+        tmp_path / "ink",
+        tmp_path / "wash" / "adapter_config.json",
+        str(tmp_path / "ink/adapter_model.safetensors"),
+    ]
+    adapters = [load_lora(path, parts) for path in given]
+    assert [adapter.name for adapter in adapters] == ["ink", "wash", "ink"]
+    with Stack([(adapter, 1) for adapter in adapters[:2]]).applied(parts) as applied:
+        applied.set({"wash": 0.5})
+        assert [weight.unet for weight in applied.weights] == [1, 0.5]
+    with pytest.raises(AdapterDoesNotFit, match=r"ink/adapter_model\.safetensors fits nothing"):
+        load_lora(tmp_path / "ink", {"unet": nn.Linear(2, 2)})
+
+
+def test_a_folder_without_an_adapter_says_what_is_in_it(tmp_path: Path) -> None:
+    save_file({"x": torch.ones(1)}, tmp_path / "style.safetensors")
+    with pytest.raises(FileProblem, match="a folder was given") as caught:
+        load_lora(tmp_path, nn.Linear(2, 2))
+    assert caught.value.nearest == "style.safetensors"
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(FileProblem, match="is a JSON text") as caught:
+        load_lora(tmp_path / "adapter_config.json", nn.Linear(2, 2))
+    assert caught.value.do == "give the file of tensors that it belongs to"

@@ -210,7 +210,7 @@ def test_only_tensors_whose_weight_changes_are_rewritten(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
-        ({"inc": FULL}, "no such adapter is in the stack\n  given     inc\n  nearest   ink"),
+        ({"inc": FULL}, "in the stack\n  given     inc\n  expected  ink, twin, twin\n  nearest   ink"),
         ({"twin": FULL}, "this adapter is in the stack twice"),
         ([FULL], "given     1 weights\n  expected  3"),
     ],

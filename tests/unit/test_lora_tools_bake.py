@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from pathlib import Path
 from typing import IO
 
@@ -68,9 +69,9 @@ def _named(path: Path) -> Checkpoint:
     return Checkpoint.open(path, names_of(outline(STARTER, Library.usual()).parts))
 
 
-def _sources(base: Checkpoint) -> tuple[Source, ...]:
+def _sources(base: Checkpoint, strengths: tuple[StackWeight, StackWeight] = STRENGTHS) -> tuple[Source, ...]:
     paths = [(name, LORAS / f"{name}.safetensors") for name in ("celcomic", "ink")]
-    return opened(paths, base.names, strengths=STRENGTHS)
+    return opened(paths, base.names, strengths=strengths)
 
 
 def _stacked(base: Checkpoint) -> dict[tuple[str, str, str], Tensor]:
@@ -126,8 +127,6 @@ def test_a_folder_becomes_a_folder(tmp_path: Path) -> None:
         same = out / path.relative_to(STARTER)
         if path.is_file() and path.parent.name not in ("unet", "text_encoder"):
             assert same.read_bytes() == path.read_bytes()
-    with pytest.raises(OutputError, match="not ours to replace"):
-        bake(base, _sources(base), out, overwrite=True)
     with pytest.raises(OutputError, match="inside of the base"):
         bake(_named(out), _sources(base), out / "inner")
 
@@ -154,8 +153,24 @@ def test_a_full_disk_leaves_nothing(ldm: Path, tmp_path: Path, monkeypatch: pyte
         real(stream, slot, tensor)
 
     monkeypatch.setattr(write, "_write", fails)
-    with pytest.raises(OutputError, match="no room" if number == errno.ENOSPC else "no right"):
+    title = "no room" if number == errno.ENOSPC else "no right"
+    with pytest.raises(OutputError, match=f"^out.safetensors: there is {title}") as caught:
         bake(base, _sources(base), tmp_path / "out.safetensors")
+    assert ("MB of room" in caught.value.told()) == (number == errno.ENOSPC)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_while_a_folder_is_copied_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(old: str, new: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", old, None, new)
+
+    base = _named(STARTER)
+    monkeypatch.setattr(shutil, "copy2", fails)
+    with pytest.raises(OutputError, match="there is no room") as caught:
+        bake(base, _sources(base), tmp_path / "model")
+    assert caught.value.title.startswith("model: ") and "MB are free now" in str(caught.value.expected)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -233,3 +248,28 @@ def test_a_file_of_no_known_family_is_no_base(tmp_path: Path) -> None:
     path = saved(tmp_path / "one.safetensors", lora(1))
     with pytest.raises(FileProblem, match="no model of a family"):
         Checkpoint.open(path)
+
+
+def test_a_folder_that_was_baked_gives_way_to_another_and_no_other_folder_does(tmp_path: Path) -> None:
+    base, out = _named(STARTER), tmp_path / "model"
+    bake(base, _sources(base, (StackWeight(unet=0, text_encoder=0),) * 2), out)
+    with pytest.raises(OutputExists):
+        bake(base, _sources(base), out)
+    bake(base, _sources(base), out, overwrite=True)
+    (out / "unet" / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match="not ours"):
+        bake(base, _sources(base), out, overwrite=True)
+    assert (out / "unet" / "mine.txt").read_text() == "mine"
+    copied = tmp_path / "theirs"
+    shutil.copytree(STARTER, copied)
+    with pytest.raises(OutputError, match="not ours"):
+        bake(base, _sources(base), copied, overwrite=True)
+
+
+def test_a_weight_of_0_bakes_nothing_and_says_so(ldm: Path, tmp_path: Path) -> None:
+    base = _named(ldm)
+    made = bake(base, _sources(base, (StackWeight(unet=0, text_encoder=0),) * 2), tmp_path / "same.safetensors")
+    assert made.modules == 0
+    assert made.notes[-2:] == tuple(f"{name} changes nothing: its weights are 0" for name in ("celcomic", "ink"))
+    before, after = load_file(ldm), load_file(tmp_path / "same.safetensors")
+    assert all(torch.equal(tensor, after[key]) for key, tensor in before.items())

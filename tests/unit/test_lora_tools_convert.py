@@ -18,12 +18,13 @@ from safetensors.torch import load_file
 from tests.unit.adapter_files import SHAPES, changes, lora, read, relative, saved, stem
 from torch import Tensor, nn
 
-from sakuga.errors import AdapterDoesNotFit, OutputError, UnreadableFile
+from sakuga.errors import AdapterDoesNotFit, FileProblem, OutputError, UnreadableFile
 from sakuga.lora.targets import names_of
 from sakuga.lora.tools.convert import convert
 from sakuga.lora.tools.difference import difference
 from sakuga.lora.tools.output import Place
 from sakuga.lora.tools.source import opened
+from sakuga.models.library import STARTER
 from sakuga.tensors.file import TensorFile
 
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "I64": torch.int64}
@@ -213,3 +214,18 @@ def test_names_that_nobody_knows_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(AdapterDoesNotFit, match="nothing tells which modules") as caught:
         convert(opened([("odd", path)])[0], Place(path=tmp_path / "out.safetensors", layout="diffusers"))
     assert "--base" in str(caught.value)
+
+
+def test_nan_is_not_copied_without_a_word(tmp_path: Path) -> None:
+    tensors = lora(1)
+    next(iter(tensors.values()))[0, 0] = float("nan")
+    (source,) = read(saved(tmp_path / "one.safetensors", tensors))
+    made = convert(source, Place(path=tmp_path / "out.safetensors"))
+    assert any(note.startswith("NaN or infinity is copied as it is: ") for note in made.notes)
+
+
+def test_the_parts_of_a_folder_are_named_to_choose_from(tmp_path: Path) -> None:
+    convert(*opened([("ink", STARTER / "loras" / "ink.safetensors")]), Place(path=tmp_path / "out", layout="peft"))
+    with pytest.raises(FileProblem) as told:
+        opened([("out", tmp_path / "out")])
+    assert "text_encoder/adapter_model.safetensors, unet/adapter_model.safetensors" in str(told.value.nearest)

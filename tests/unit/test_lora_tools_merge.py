@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tests.unit.adapter_files import PREFIX, SHAPES, changes, lora, model, names, read, relative, saved, stem
 from torch import Tensor, nn
 
-from sakuga.errors import AdapterDoesNotFit, OutputExists
+from sakuga.errors import AdapterDoesNotFit, OutputError, OutputExists
 from sakuga.lora.read import read_adapter
 from sakuga.lora.stack import Stack
 from sakuga.lora.targets import names_of
@@ -23,10 +23,12 @@ from sakuga.lora.tools.merge import merge
 from sakuga.lora.tools.output import Place
 from sakuga.lora.tools.source import opened
 from sakuga.lora.weight import StackWeight
+from sakuga.models.library import STARTER
 from sakuga.tensors.file import TensorFile
 from sakuga.tensors.names import NameMap
 from sakuga.tensors.tables.families import FAMILIES
 
+LORAS = STARTER / "loras"
 OUT = "merged.safetensors"
 
 
@@ -121,6 +123,11 @@ def test_a_strength_of_zero_leaves_its_modules_out(pair: tuple[Path, Path], tmp_
     made = merge(read(*pair, strengths=(0.0, 1.0)), Place(path=tmp_path / OUT))
     assert stem("unet.to_q") not in changes(tmp_path / OUT)
     assert made.notes == ("1 modules are left out: nothing changes there",)
+
+
+def test_an_adapter_that_changes_nothing_is_told(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    made = merge(read(pair[0], pair[0], strengths=(0.7, -0.7)), Place(path=tmp_path / OUT))
+    assert made.notes[0] == "what is written changes nothing: every change in it is 0"
 
 
 def test_a_loha_needs_a_rank_and_gets_its_best_pair(tmp_path: Path) -> None:
@@ -235,3 +242,16 @@ def test_weights_of_text_encoder_and_unet_are_told_apart(tmp_path: Path) -> None
     before, after = changes(path), changes(tmp_path / OUT)
     assert relative(after[stem("unet.conv")], 2 * before[stem("unet.conv")]) < 1e-6
     assert relative(after[stem("text_encoder.fc1")], -before[stem("text_encoder.fc1")]) < 1e-6
+
+
+def test_a_folder_of_peft_with_two_parts_is_replaced_and_a_model_s_folder_is_not(tmp_path: Path) -> None:
+    ink = LORAS / "ink.safetensors"
+    place = Place(path=tmp_path / "out", layout="peft")
+    merge(opened([("ink", ink)]), place)
+    assert {path.name for path in place.path.iterdir()} == {"unet", "text_encoder"}
+    with pytest.raises(OutputExists):
+        place.check()
+    merge(opened([("ink", ink)]), Place(path=place.path, layout="peft", overwrite=True))
+    (place.path / "unet" / "config.json").write_text("{}")
+    with pytest.raises(OutputError, match="not ours to replace"):
+        Place(path=place.path, layout="peft", overwrite=True).check()

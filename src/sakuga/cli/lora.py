@@ -1,4 +1,4 @@
-"""``sakuga lora``: what is in an adapter file, and which adapters there are. Each command has a file of its own."""
+"""``sakuga lora``: what is in an adapter file, which adapters there are, and new ones made of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sakuga.cli.parser import Commands
 
 FILES = (lora_show, lora_library, lora_museum, lora_tools)  # each adds its commands, whose defaults hold what runs them
-_DESCRIPTION = "Look into adapter files, and find them in the folders of models."
+_DESCRIPTION = "Look into adapter files, find them in the folders of models, and make new files of them."
 
 
 def add(commands: Commands) -> None:

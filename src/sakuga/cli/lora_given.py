@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 def checkpoint(ref: str, library: Library) -> Checkpoint:
     """A base; its names are those of its own build where that is one we draw, else those of a published family."""
     from sakuga.errors import FileProblem
-    from sakuga.lora.targets import names_of
     from sakuga.lora.tools.checkpoint import Checkpoint
     from sakuga.models.detect import recognise
     from sakuga.models.families import FAMILIES
@@ -30,7 +29,7 @@ def checkpoint(ref: str, library: Library) -> Checkpoint:
     names = None
     if known.role in ("bundle", "checkpoint") and known.family in {family.name for family in FAMILIES}:
         try:
-            names = names_of(outline(path, library, own_vae=False).parts)
+            names = outline(path, library, own_vae=False).names
         except FileProblem:
             names = None  # what cannot be rendered, such as a model for inpainting, may be of a published build
     return Checkpoint.open(path, names)
@@ -54,6 +53,7 @@ def stack(uses: Sequence[str], library: Library, base: Checkpoint | None) -> tup
                 "what is written to a file has one weight at all times",
                 given=text,
                 expected="NAME:0.8, NAME:0.5:0.8 or NAME:0.8:lbw=OUTD",
+                do="leave out what changes with time or steps; a job can say that",
             )
         blocks = block_factors(use.blocks) if use.blocks else {}
         names.append(use.file)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sakuga.cli.columns import cell, fitted, printable, terminal, width
+from sakuga.cli.columns import cell, folded, printable, terminal, width
 from sakuga.cli.parser import name, path
+from sakuga.errors import FileProblem
 
 if TYPE_CHECKING:
     from sakuga.cli.parser import Commands, Parser
@@ -23,15 +25,22 @@ _LIST = (
     "and trigger words. Only headers are read, and only of files that are new or have changed."
 )
 _FIND = (
-    "Find adapters by words in their name, alias, trigger words, family, base or folder; all words have to be there. A "
-    "word of 8 or more hexadecimal digits is also looked for among the hashes of the files (sha256, AutoV2, AutoV3), "
-    "which are computed then."
+    "Find adapters by words in their name, alias, title, trigger words, family, base or folder; all words have to be "
+    "there. A single word of 8 or more hexadecimal digits that is found nowhere is looked for among the hashes of the "
+    "files (sha256, AutoV2, AutoV3), which are computed then."
 )
 _WHERE = "Say where the adapter of a name lies. A name that two files have is an error that lists both."
-_NAME = "its file's name, or the alias that its training gave it, its title, a hash that is known of it"
-_GC = "Forget the files that are gone, and give back the room they took in the index. No adapter is touched."
+_NAME = (
+    "its file's name without the ending, or the alias that its training gave it, its title, or a hash that is known of "
+    "it; a path is taken too"
+)
+_GC = (
+    "Forget the files that are gone, and give back the room they took in the index. What commands that were killed had "
+    "half-written into the folders of models is removed. No adapter is touched."
+)
 _INDEX = "the file of the index (default: in $SAKUGA_CACHE, or else in the user's cache folder)"
 _AUTOV3_DIGITS = 12
+WIDEST_CELL = 36  # columns of a table; a longer name stands whole below
 
 
 def add(actions: Commands) -> None:
@@ -42,7 +51,7 @@ def add(actions: Commands) -> None:
     find.add_argument("words", metavar="WORD", nargs="+", help="a part of a name, a trigger word, a hash")
     where = _added(actions, "where", "NAME [OPTION …]", "the file that a name means", _WHERE, _where)
     where.add_argument("name", metavar="NAME", type=name, help=_NAME)
-    _added(actions, "gc", "[--index FILE]", "forget files that are gone", _GC, _gc, folders=False)
+    _added(actions, "gc", "[OPTION …]", "forget files that are gone", _GC, _gc)
 
 
 def _added(
@@ -52,14 +61,11 @@ def _added(
     line: str,
     description: str,
     run: Callable[[argparse.Namespace], int],
-    *,
-    folders: bool = True,
 ) -> Parser:
     parser = actions.add_parser(name, usage=usage, help=line, description=description)
     parser.set_defaults(parser=parser, action_run=run)
-    if folders:
-        told = "one more folder of models; may be given several times"
-        parser.add_argument("--models", metavar="DIR", type=path, action="append", default=[], help=told)
+    told = "one more folder of models; may be given several times"
+    parser.add_argument("--models", metavar="DIR", type=path, action="append", default=[], help=told)
     parser.add_argument("--index", metavar="FILE", type=path, help=_INDEX)
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -115,22 +121,36 @@ def _where(options: argparse.Namespace) -> int:
     if not is_path(options.name):
         _ = names.rows  # the index knows sooner what a file is than its reader, which takes torch
     path = path_of(options.name, names)
+    if not path.is_file():
+        raise FileProblem(
+            "there is no adapter in this folder",
+            given=str(path),
+            expected="a file of tensors, or a folder that PEFT saved one into",
+            do="name a file, or the folder of one",
+        )
     if options.json:
         _print_json(names.row_of(path).told())
     else:
-        print(path)
+        _print_lines([str(path)])
     return 0
 
 
 def _gc(options: argparse.Namespace) -> int:
+    from sakuga.lora.library.folders import scan
     from sakuga.lora.library.index import open_index
+    from sakuga.models.library import Library
+    from sakuga.whole import without_left_over
 
+    folders = scan(Library.usual(tuple(options.models)).folders).inside
+    removed = [str(path) for folder in folders for path in without_left_over(folder)]
     with open_index(options.index) as index:
         gone, left = index.sweep()
         if options.json:
-            _print_json({"forgotten": gone, "left": left, "index": str(index.path)})
+            _print_json({"forgotten": gone, "left": left, "removed": removed, "index": str(index.path)})
         else:
-            print(f"{gone} files that are gone were forgotten; {left} are left in {index.path}")
+            lines = [f"{gone} files that are gone were forgotten; {left} are left in {index.path}"]
+            lines += [f"removed: {path}, which a command that was killed had left" for path in removed]
+            _print_lines(lines + ([index.note] if index.note else []))
     return 0
 
 
@@ -148,17 +168,35 @@ def _asked(options: argparse.Namespace) -> Iterator[tuple[Index, Scan, list[Row]
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    """One line for each adapter: name, family, algorithm, rank, words. Names are shown whole as far as they fit."""
+    """For each adapter a line with name, family, algorithm, rank and trigger words. Nothing is cut: a long name stands
+    above its line, many words below it, as does the folder where another file has the name, and what is not used.
+    """
     if not rows:
         return ["no adapters; put them into a folder that is searched, or name one with --models"]
-    name = min(max(12, *(width(row.name) for row in rows)), 36)
-    lines = [f"{'name':<{name}}  {'family':<10} {'algorithm':<12} {'rank':<7} trigger words"]
-    for row in rows:
-        about = f"{cell(row.family or '?', 10)} {cell(_spread(row.algorithms), 12)} {cell(_spread(row.ranks), 7)}"
-        words = ("! " if row.error else "") + (", ".join(json.loads(row.words)) if row.words != "[]" else "")
-        lines.append(f"{cell(row.name, name)}  {about} {words}")
-    columns = terminal()
-    return [fitted(line, columns) for line in lines]
+    titles = ("name", "family", "algorithm", "rank")
+    cells = [(row.name, row.family or "?", _spread(row.algorithms), _spread(row.ranks)) for row in rows]
+    widths = [min(max(map(width, column)), WIDEST_CELL) for column in zip(titles, *cells, strict=True)]
+    columns, names = terminal(), Counter(row.name for row in rows)
+    widths[0] = min(widths[0], max(len(titles[0]), columns - sum(widths[1:]) - 2 * len(widths)))
+    room = columns - sum(widths) - 2 * len(widths)
+    lines = [(_cells(titles, widths) + ("trigger words" if room >= len("trigger words") else "")).rstrip()]
+    for row, own in zip(rows, cells, strict=True):
+        words = "" if row.words == "[]" else ", ".join(json.loads(row.words))
+        long = width(row.name) > widths[0]
+        beside = words if width(words) <= room else ""
+        lines += [row.name] if long else []
+        lines.append((_cells(("", *own[1:]) if long else own, widths) + beside).rstrip())
+        if names[row.name] > 1:
+            lines.append(f"    in {row.file.parent}")
+        told = [words] if words and not beside else []
+        told += [f"not used: {row.error}"] if row.error else []
+        lines += [part for text in told for part in folded(text, columns, "    ", "    ")]
+    return lines
+
+
+def _cells(texts: Sequence[str], widths: Sequence[int]) -> str:
+    """The texts in columns, each with two blanks behind it."""
+    return "".join(f"{cell(text, columns)}  " for text, columns in zip(texts, widths, strict=True))
 
 
 def _entry(row: Row) -> list[str]:
@@ -176,7 +214,8 @@ def _entry(row: Row) -> list[str]:
         ("not used", row.error),
     )
     columns = terminal()
-    return [*lines, *(fitted(f"  {label:<10} {text}", columns) for label, text in about if text)]
+    texts = ((f"  {label:<10} ", text) for label, text in about if text)
+    return [*lines, *(part for lead, text in texts for part in folded(text, columns, lead, " " * len(lead)))]
 
 
 @cache

@@ -1,15 +1,23 @@
-"""What ``lora show`` says of an adapter as lines for a terminal of 80 columns or more; nothing is computed here."""
+"""What ``lora show`` says of an adapter as lines for a terminal; nothing is computed here."""
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sakuga.cli.columns import printable, terminal
+from sakuga.cli.columns import folded, printable, terminal
 
 LABEL = 12  # columns of the names of lines
+STATED = {
+    "matches": "is that of the tensors in this file, whose first digits are autov3",
+    "differs": "is not that of the tensors in this file (autov3): they were changed since, or it is of another file",
+    "a hash of another kind": "is a hash of another kind, as LyCORIS writes it, so it is not compared with autov3",
+}
+LEGACY = {
+    "matches": "is autov1 of this file",
+    "cannot be compared": "cannot be compared with autov1: it was taken before other metadata came into the file",
+}
 SHOWN = 6  # modules, blocks' neighbours and reasons that the text lists; JSON has all
 
 
@@ -92,8 +100,14 @@ def _effect(size: Mapping[str, Any]) -> str:
 
 def _hashes(hashes: Mapping[str, Any]) -> list[str]:
     lines = _line("sha256", hashes["sha256"])
-    lines += _line("hashes", ", ".join(f"{name} {hashes[name]}" for name in ("autov1", "autov2", "autov3")))
-    lines += _line("sshs", hashes["sshs_check"] and f"{hashes['sshs_check']}, as to what the trainer stated")
+    old = hashes["autov1"] or "none (the file ends before the piece that it is over)"
+    lines += _line("hashes", f"autov2 {hashes['autov2']}, autov3 {hashes['autov3']}, autov1 {old}")
+    if hashes["sshs_check"]:
+        lines += _line("stated", f"sshs_model_hash {hashes['sshs_stated']} {STATED[hashes['sshs_check']]}")
+    if hashes["sshs_legacy_check"]:
+        lines += _line(
+            "stated", f"sshs_legacy_hash {hashes['sshs_legacy_stated']} {LEGACY[hashes['sshs_legacy_check']]}"
+        )
     lines += _line("crc32", hashes["crc32"])
     return lines + _line("blake3", hashes["blake3"] or hashes["blake3_missing"])
 
@@ -134,14 +148,7 @@ def _line(label: str, text: object, indent: str = "  ") -> list[str]:
         return []
     columns = terminal()
     first = f"{indent}{label:<{LABEL}}"
-    folded: list[str] = []
+    lines: list[str] = []
     for part in str(text).splitlines() or [""]:
-        lead = " " * len(first) if folded else first
-        folded += textwrap.wrap(
-            printable(part),
-            columns,
-            initial_indent=lead,
-            subsequent_indent=" " * len(first),
-            break_on_hyphens=False,
-        )
-    return folded
+        lines += folded(printable(part), columns, " " * len(first) if lines else first, " " * len(first))
+    return lines

@@ -60,5 +60,8 @@ def _write(place: Path, text: str, *, overwrite: bool) -> None:
         place.write_text(text, encoding="utf-8")
     except OSError as problem:
         raise OutputError(
-            f"{place} cannot be written", given=problem.strerror, expected="a file in a folder that is there"
+            f"{place} cannot be written",
+            given=problem.strerror,
+            expected="a file in a folder that is there",
+            do="choose another -o",
         ) from problem

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 from sakuga.cli.parser import name, path
@@ -40,6 +39,7 @@ def add(actions: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Print what is known of every file that can be read; the others are told of beside it, and the status is 2."""
+    from sakuga.cli.console import tell_error
     from sakuga.cli.lora_lines import lines_of_adapter, lines_of_twins
     from sakuga.errors import raise_all
 
@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
     if not told:
         raise_all(errors)
     for error in errors:
-        print(error.told(), file=sys.stderr)
+        tell_error(error)
     return 2 if errors else 0
 
 
@@ -70,20 +70,19 @@ def _told(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[
 
     library = Library.usual(tuple(options.models))
     adapters = names_in(library)
-    names, weigh = None, None
+    names, weigh, family = None, None, None
     if options.base is not None:
-        from sakuga.lora.targets import names_of
         from sakuga.models.outline import outline
         from sakuga.models.weights import weights_of
 
         base = outline(options.base, library)
-        names, weigh = names_of(base.parts), weights_of(base)
+        names, weigh, family = base.names, weights_of(base), base.family.name
     told, shown, errors = [], [], []
     for ref in options.names:
         try:
             file = path_of(ref, adapters)
             every = options.hashes or options.deep
-            one = Shown(TensorFile.open(file), names, name=adapter_name(file), hashes=every, weigh=weigh)
+            one = Shown(TensorFile.open(file), names, name=adapter_name(file), hashes=every, weigh=weigh, family=family)
             told.append(one.told() | ({"deep": one.deep()} if options.deep else {}))
             shown.append(one)
         except SakugaError as error:

@@ -17,7 +17,7 @@ from sakuga.lora.adapter import Adapter
 from sakuga.lora.algorithms.columns import together, wide_shape
 from sakuga.lora.asked import Row, check_components, with_rows, with_weights
 from sakuga.lora.cache import Active, Cache
-from sakuga.lora.carrying import carrying, spoil
+from sakuga.lora.carrying import spoil
 from sakuga.lora.fused import Part
 from sakuga.lora.live import Beside, LiveLayer
 from sakuga.lora.making import Job, Maker
@@ -60,28 +60,27 @@ class Applied:
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Apply on entering, restore on leaving. Raises SakugaError when a part already carries a stack."""
-        with carrying(self._parts):
+        """Apply on entering, restore on leaving. The caller sees to it that nobody else changes the parts meanwhile."""
+        try:
+            self._swaps = {target: Swap(target) for target in self._targets if not target.unwritable}
+            self._follow(self._strengths.wanted, first=True)
+            yield
+        finally:
             try:
-                self._swaps = {target: Swap(target) for target in self._targets if not target.unwritable}
-                self._follow(self._strengths.wanted, first=True)
-                yield
-            finally:
                 try:
-                    try:
-                        self._restore()
-                    finally:
-                        self._tell_changed(over=True)
-                    if self._lost:
-                        raise lost_weights(self._lost)
+                    self._restore()
                 finally:
-                    self._over = True
+                    self._tell_changed(over=True)
+                if self._lost:
+                    raise lost_weights(self._lost)
+            finally:
+                self._over = True
 
-    def set(self, weights: Mapping[str, StackWeight] | Sequence[StackWeight]) -> None:
+    def set(self, weights: Mapping[str, StackWeight | float] | Sequence[StackWeight | float]) -> None:
         """New weights, by adapter name (the others stay) or one for each adapter of the stack, in its order.
-
-        Only tensors whose effective weights change are computed again. When it fails or is interrupted, the parts are
-        left pristine until the next ``set``. Raises SakugaError for a name that is not in the stack or is in it twice.
+        A number is for both models. Only tensors whose effective weights change are computed again. When it fails or is
+        interrupted, the parts are left pristine until the next ``set``. Raises SakugaError for a name that is not in
+        the stack or is in it twice.
         """
         self._check_open()
         self._follow(with_weights(self._strengths.wanted, self._adapters, weights))
@@ -295,5 +294,5 @@ class Applied:
         if not self._changed:
             return
         for target in self._changed if over else ():
-            spoil([holder.module for holder in target.holders], target.kind)
+            spoil(target.parameters)
         raise still_changed(self._changed)

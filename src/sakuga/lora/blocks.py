@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from numbers import Real
 
 from sakuga.errors import SakugaError, nearest_name
 
@@ -96,9 +98,10 @@ def listed(values: Sequence[float]) -> dict[str, float]:
             "this is no list of block weights",
             given=f"{len(values)} numbers",
             expected=", ".join(f"{count} ({names[0]} … {names[-1]})" for count, names in ORDERS.items()),
+            do="give one number for each block",
         )
     rest = {} if order is FLUX else dict.fromkeys(SD, 0.0)
-    return rest | {name: float(value) for name, value in zip(order, values, strict=True)}
+    return rest | {name: _number(value, name) for name, value in zip(order, values, strict=True)}
 
 
 def preset(name: str) -> dict[str, float]:
@@ -131,7 +134,7 @@ def of_levels(levels: Levels) -> dict[str, float]:
         elif side in ("down", "up"):
             found |= _of_side(side, given)
         else:
-            raise SakugaError("no such part of a UNet", given=side, expected="down, mid, up")
+            raise SakugaError("no such part of a UNet", given=side, expected="down, mid, up", do="name one of these")
     return found
 
 
@@ -141,10 +144,16 @@ def _of_side(side: str, given: object) -> dict[str, float]:
     for name, value in levels.items():
         level = re.fullmatch(r"block_([0-3])", str(name))
         if level is None:
-            raise SakugaError("no such level of a UNet", given=f"{side}: {name}", expected="block_0 … block_3")
+            title, expected = "no such level of a UNet", "block_0 … block_3"
+            raise SakugaError(title, given=f"{side}: {name}", expected=expected, do="name one of these")
         layers = list(value) if isinstance(value, list | tuple) else [value]
         if len(layers) > LAYERS or not layers:
-            raise SakugaError("a level has up to three layers", given=f"{side}: {name}: {value}")
+            raise SakugaError(
+                "a level has up to three layers",
+                given=f"{side}: {name}: {value}",
+                expected="one number, or up to three",
+                do="give one number for the whole level",
+            )
         layers += layers[-1:] * (LAYERS - len(layers))
         first = LAYERS * int(level[1]) + (side == "down")
         prefix = "IN" if side == "down" else "OUT"
@@ -155,6 +164,11 @@ def _of_side(side: str, given: object) -> dict[str, float]:
 
 
 def _number(given: object, where: str) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
-        raise SakugaError("a block weight is not a finite number", given=f"{where}: {given!r}")
+    if isinstance(given, bool) or not isinstance(given, Real) or not math.isfinite(given):
+        raise SakugaError(
+            "a block weight is not a finite number",
+            given=f"{where}: {reprlib.repr(given)}",
+            expected="a plain number, such as 0.5",
+            do="give another one",
+        )
     return float(given)

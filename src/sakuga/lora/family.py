@@ -38,6 +38,11 @@ class FamilyGuess:
         """The families that it may be for; empty when nothing tells."""
         return (self.family,) if self.family else self.alternatives
 
+    @property
+    def told(self) -> str:
+        """The reason as a sentence by itself: where the family stays open, with those that it may be."""
+        return f"it may be {self.phrase}, by {self.reason}" if self.alternatives else self.reason
+
 
 def guess_family(modules: Iterable[tuple[str, Extent]], metadata: Mapping[str, str]) -> FamilyGuess:
     """The family of modules given as (name, extent), names as files write them or as ``component.path``."""
@@ -45,6 +50,7 @@ def guess_family(modules: Iterable[tuple[str, Extent]], metadata: Mapping[str, s
     names, reason = _fitting(seen)
     if not names:  # as wide as no published model, or of several at once: the names alone
         names, reason = _fitting([(name, flat, (None, None)) for name, flat, _ in seen])
+        reason += "; these widths are of no one published model"
     return _told(names, reason, metadata)
 
 

@@ -25,12 +25,13 @@ BLAKE3 = "blake3"  # a package that is asked for by those who want this hash, an
 class Hashes:
     """``payload_sha256`` is over what comes after a safetensors header; None for a pickle, which has no such part.
 
+    ``autov1`` is None for a file that ends before the piece that it is over (others give the hash of nothing then).
     ``crc32`` and ``blake3`` are None when they were not asked for; ``blake3`` also where its package is missing.
     """
 
     sha256: str
     payload_sha256: str | None
-    autov1: str
+    autov1: str | None
     crc32: str | None = None
     blake3: str | None = None
 
@@ -69,7 +70,7 @@ def hashes_of(file: TensorFile, *, every: bool = False) -> Hashes:
     return Hashes(
         sha256=whole.hexdigest(),
         payload_sha256=payload.hexdigest() if file.kind == "safetensors" else None,
-        autov1=old.hexdigest()[:8],
+        autov1=old.hexdigest()[:8] if done > OLD_BEGIN else None,
         crc32=f"{crc:08x}" if every else None,
         blake3=blake.hexdigest() if blake else None,
     )

@@ -16,6 +16,7 @@ from sakuga.lora.adapter import Leftover
 from sakuga.lora.changes import TWIN, Changes, Measure, Measured, Spot, Weigh, cosine, not_finite
 from sakuga.lora.fit import judge
 from sakuga.lora.hashes import BLAKE3, Hashes, has_blake3, hashes_of
+from sakuga.lora.library.folders import adapter_name
 from sakuga.lora.library.sidecars import Sidecars, read_sidecars
 from sakuga.lora.survey import Survey, survey
 from sakuga.lora.training import training
@@ -39,8 +40,11 @@ class Shown:
         name: str | None = None,
         hashes: bool = False,
         weigh: Weigh | None = None,
+        family: str | None = None,
     ) -> None:
-        self.file, self.name = file, name or file.path.stem
+        """``names`` are a base's, ``family`` what its family is called where that is known."""
+        self.family = family
+        self.file, self.name = file, name or adapter_name(file.path)
         self.found = survey(file, names)
         self.hashes = hashes_of(file, every=hashes)
         self._every = hashes
@@ -59,7 +63,7 @@ class Shown:
             "file": str(file.path),
             "kind": "adapter",
             "family": found.family.family,
-            "family_reason": found.family.reason,
+            "family_reason": found.family.told,
             "base": stated_base(file.metadata) or None,
             "layout": found.layout,
             "layout_reason": found.layout_reason,
@@ -78,11 +82,11 @@ class Shown:
             "alias": alias(file.metadata) or None,
             "trigger_words": _words(file.metadata, beside),
             "tags": dict(tag_counts(file.metadata).most_common(SHOWN_TAGS)),
-            "hashes": _hashes(self.hashes, file.metadata.get("sshs_model_hash"), every=self._every),
+            "hashes": _hashes(self.hashes, file.metadata, every=self._every),
             "metadata": training(file.metadata),
             "beside": _beside(beside),
             "notes": [*found.remarks(), *beside.notes],
-            "fit": _fit(found),
+            "fit": _fit(found, self.family),
         }
 
     def deep(self) -> dict[str, Any]:
@@ -155,9 +159,13 @@ def _words(metadata: Mapping[str, str], beside: Sidecars) -> list[dict[str, str]
     return [*told, *({"words": words, "source": "a file beside it"} for words in beside.words)]
 
 
-def _hashes(hashes: Hashes, stated: str | None, *, every: bool) -> dict[str, str | None]:
-    """Each over exactly the bytes that its name means; ``sshs_check`` compares with what the trainer stated."""
-    payload = hashes.payload_sha256
+def _hashes(hashes: Hashes, metadata: Mapping[str, str], *, every: bool) -> dict[str, str | None]:
+    """Each over exactly the bytes that its name means; ``sshs_check`` compares with what the trainer stated.
+
+    The trainer's ``sshs_legacy_hash`` is over the file as it was before its other metadata came into the header, so
+    that it is no surprise when ``autov1`` of the file differs.
+    """
+    payload, stated, legacy = hashes.payload_sha256, metadata.get("sshs_model_hash"), metadata.get("sshs_legacy_hash")
     check = None
     if stated and payload:
         comparable = len(stated) == len(payload)  # LyCORIS' own saver writes another hash there, begun with 0x
@@ -168,8 +176,12 @@ def _hashes(hashes: Hashes, stated: str | None, *, every: bool) -> dict[str, str
         "autov2": hashes.autov2,
         "autov3": hashes.autov3,
         "sshs": payload,
-        "sshs_stated": stated and clean(stated, 80),
+        "sshs_stated": clean(stated, 80) or None,
         "sshs_check": check,
+        "sshs_legacy_stated": clean(legacy, 80) or None,
+        "sshs_legacy_check": ("matches" if legacy.lower() == hashes.autov1 else "cannot be compared")
+        if legacy
+        else None,
         "crc32": hashes.crc32,
         "blake3": hashes.blake3,
         "blake3_missing": f"the package {BLAKE3} is not installed" if every and not has_blake3() else None,
@@ -191,12 +203,12 @@ def _beside(beside: Sidecars) -> dict[str, Any] | None:
     }
 
 
-def _fit(found: Survey) -> dict[str, Any] | None:
+def _fit(found: Survey, family: str | None) -> dict[str, Any] | None:
     if found.names is None:
         return None
     error: AdapterDoesNotFit | None = None
     try:
-        judge(found)
+        judge(found, family=family)
     except AdapterDoesNotFit as problem:
         error = problem
     return {
@@ -211,7 +223,7 @@ def _fit(found: Survey) -> dict[str, Any] | None:
 
 def _misfits(found: Survey, names: NameMap) -> list[dict[str, str | None]]:
     """Every module that has no place or not the right shape; for the first of them the nearest name in the model."""
-    wrong = [module for module in found.modules if module.verdict in ("name", "shape")]
+    wrong = [module for module in found.modules if module.verdict in ("name", "bare", "shape")]
     nameless = [module for module in wrong if module.verdict == "name"][:NEAREST]
     near = {id(module): names.nearest(module.group.path) for module in nameless}
     return [{"module": module.group.stem, "reason": module.reason, "nearest": near.get(id(module))} for module in wrong]

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sakuga.errors import SakugaError
 from sakuga.lora.algorithms import Algorithm
 from sakuga.lora.algorithms.dense import Conv
 from sakuga.lora.algorithms.full import Full
@@ -83,6 +84,15 @@ class LiveLayer:
                 own["forward"] = self._before
         self._attached = False
         self._thin = self._scale = None
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Raise SakugaError: a layer that is copied or pickled with this in it would carry its adapters for ever."""
+        raise SakugaError(
+            "a part whose layers have adapters beside them cannot be copied or pickled",
+            given=self._holder.name,
+            expected="a part that carries no applied stack",
+            do="leave the with block first; state_dict() may be taken at any time",
+        )
 
     @property
     def nbytes(self) -> int:

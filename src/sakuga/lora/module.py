@@ -17,8 +17,9 @@ from sakuga.lora.family import Extent
 from sakuga.lora.formats import Group, Header
 from sakuga.tensors.names import Seat
 
-# "fits" also when no model was given to hold it against; all others but "ignored" are refusals.
-Verdict = Literal["fits", "ignored", "algorithm", "broken", "name", "shape"]
+# "fits" also when no model was given to hold it against; all others but "ignored" are refusals: "numbers" are not
+# finite, "name" is not in the model, "bare" is a layer without such a parameter, "shape" one of another shape.
+Verdict = Literal["fits", "ignored", "algorithm", "broken", "numbers", "name", "bare", "shape"]
 HUGE = 1e300  # whole numbers of a pickle may be beyond any float
 SILENT = "alpha is 0: without effect"
 FLOATS = frozenset({"F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2"})
@@ -84,6 +85,8 @@ class Sounding:
             return replace(broken, reason=defect)
         try:
             facts = _facts(file, group)
+        except _NotFinite as problem:
+            return replace(broken, verdict="numbers", reason=problem.title)
         except AdapterDoesNotFit as problem:
             return replace(broken, reason=problem.title)
         changes = self._changed(form, choice, facts)
@@ -143,6 +146,10 @@ def _facts(file: Header, group: Group) -> Facts:
     return replace(group.facts, alpha=alpha, options=options)
 
 
+class _NotFinite(AdapterDoesNotFit):
+    """A scalar is NaN or infinite."""
+
+
 def _scalar(file: Header, leaf: str, key: str) -> float:
     if key in file.extras:
         value = file.extras[key]
@@ -152,6 +159,8 @@ def _scalar(file: Header, leaf: str, key: str) -> float:
         raise AdapterDoesNotFit(f"{leaf} is not one number but {list(file.shape(key))} of {file.dtype(key)}")
     else:
         value = file.tensor(key).item()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _NotFinite(f"{leaf} is {value!r}")
     if not abs(value) < HUGE:
         raise AdapterDoesNotFit(f"{leaf} is {value!r}"[:60])
     return float(value)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from sakuga.errors import SakugaError
 from sakuga.lora.cache import Cache
 from sakuga.lora.origin import Origin
 
@@ -19,6 +21,7 @@ class Options:
     """How a stack is applied. ``live``: leave the weights and add beside them, for weights that change often.
     ``motion`` tells layers whose input is [pixels, frames, channels]. ``cache`` keeps fused weights for the next time.
     ``origin`` gives pristine numbers again; they are read from there where copies have no room, or ``reread`` asks.
+    Raises SakugaError for what is of another kind.
     """
 
     live: bool = False
@@ -26,6 +29,19 @@ class Options:
     cache: Cache | None = None
     origin: Origin | None = None
     reread: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cache is not None and not isinstance(self.cache, Cache):
+            raise _unlike("cache", self.cache, "a sakuga.lora.cache.Cache, or None")
+        for what, given in (("motion", self.motion), ("origin", self.origin)):
+            if not callable(given) and (what, given) != ("origin", None):
+                raise _unlike(what, given, "a function, as the documentation of applied says")
+
+
+def _unlike(what: str, given: object, expected: str) -> SakugaError:
+    return SakugaError(
+        f"{what} is of another kind", given=reprlib.repr(given), expected=expected, do=f"leave {what} out, or give that"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,9 +39,12 @@ def _placed(module: Module, find: Finder, names: NameMap) -> Module:
     changes = tuple(_as_wide(change, module, names) for change in module.changes)
     for change in changes:
         for seat in module.seats:
-            misfit = _misfit(change, seat, names)
+            shape = names.shape(seat.place, change.part.kind.parameter)
+            if shape is None:
+                return replace(module, verdict="bare", reason=f"it has no {change.part.kind.parameter} of its own")
+            misfit = _misfit(change, seat, shape)
             if misfit:
-                return replace(module, verdict="shape", reason=f"{seat.module}: {misfit}")
+                return replace(module, verdict="shape", reason=misfit)
     return replace(module, changes=changes)
 
 
@@ -52,11 +55,8 @@ def _as_wide(change: Change, module: Module, names: NameMap) -> Change:
     return change if shape is None else replace(change, record=fitted(change.record, shape))
 
 
-def _misfit(change: Change, seat: Seat, names: NameMap) -> str | None:
-    """Why a change cannot act on its seat."""
-    shape = names.shape(seat.place, change.part.kind.parameter)
-    if shape is None:
-        return f"it has no {change.part.kind.parameter} of its own"
+def _misfit(change: Change, seat: Seat, shape: Shape) -> str | None:
+    """Why a change cannot act on its seat, a parameter of this shape or some rows of it."""
     try:
         return seated(change.record, seat).misfit(_rows_shape(shape, seat))
     except AdapterDoesNotFit as problem:

@@ -26,11 +26,15 @@ def check_adapter(
     names: NameMap,
     *,
     expected: str | None = None,
+    family: str | None = None,
     allow_partial: bool = False,
 ) -> Survey:
-    """Whether the file may be used, from its header: no factor is read. Raises as ``read_adapter`` does."""
+    """Whether the file may be used, from its header: no factor is read. Raises as ``read_adapter`` does.
+
+    ``expected`` and ``family`` are what the caller knows of the base: a phrase for the error, and its family's name.
+    """
     found = survey(file, names)
-    judge(found, expected=expected, allow_partial=allow_partial)
+    judge(found, expected=expected, family=family, allow_partial=allow_partial)
     return found
 
 
@@ -41,13 +45,15 @@ def read_adapter(
     *,
     expected: str | None = None,
     allow_partial: bool = False,
+    ignore_alpha: bool = False,
 ) -> Adapter:
     """The adapter in ``file``, called ``name`` in reports, for the model that ``names`` was made of.
 
     ``names`` of trees with shapes (``targets.trees_of(parts)``) let wrong shapes be told here; otherwise
     ``Stack.applied`` tells them.
     A file of which any part would have no effect is refused; ``allow_partial`` accepts it as long as at least half of
-    its modules fit, and names the rest in ``leftovers``.
+    its modules fit, and names the rest in ``leftovers``. ``ignore_alpha``: the file's alpha scales nothing, as
+    DiffSynth 1.x read such files; where alpha is more than a scale (DoRA, OFT, BOFT) it counts all the same.
 
     Raises AdapterDoesNotFit, UnknownFile when it is no adapter, UnreadableFile when it is broken.
     """
@@ -59,6 +65,8 @@ def read_adapter(
             tensors = dict(file.tensors(_factor_keys(found)))
             sound = replace(found, modules=tuple(_finite(module, tensors) for module in found.modules))
             judge(sound, expected=expected, allow_partial=allow_partial)
+            if ignore_alpha:
+                sound = replace(sound, modules=tuple(map(_unscaled, sound.modules)))
         except BaseException:
             refused.set()
             raise
@@ -67,7 +75,8 @@ def read_adapter(
         )
         whole = hashed.result()
     # numbers that come from a config beside the file make it another adapter
-    sha256 = hashlib.sha256((whole + found.config).encode()).hexdigest() if found.config else whole
+    told = found.config + (" alpha ignored" if ignore_alpha else "")
+    sha256 = hashlib.sha256((whole + told).encode()).hexdigest() if told else whole
     return Adapter(
         name=name,
         path=file.path,
@@ -97,8 +106,16 @@ def _finite(module: Module, tensors: Mapping[str, Tensor]) -> Module:
         return module
     for key in _factors(module).values():
         if not _is_finite(tensors[key]):
-            return replace(module, verdict="broken", reason=f"{key} holds NaN or infinity")
+            return replace(module, verdict="numbers", reason=f"{key} holds NaN or infinity")
     return module
+
+
+def _unscaled(module: Module) -> Module:
+    """The module without the scale that its alpha, or a scale in its place, gives."""
+    if not all(change.part.kind.silent_at_zero for change in module.changes):
+        return module
+    options = {name: value for name, value in module.facts.options.items() if name != "scale"}
+    return replace(module, facts=replace(module.facts, alpha=None, options=options))
 
 
 def _is_finite(tensor: Tensor) -> bool:

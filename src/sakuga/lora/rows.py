@@ -7,7 +7,7 @@ an error: a number is never spread over rows that nobody counted.
 
 from __future__ import annotations
 
-import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sakuga.errors import SakugaError
 from sakuga.lora.targets import Use
-from sakuga.lora.weight import StackWeight
+from sakuga.lora.weight import StackWeight, check_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +27,18 @@ class Table:
 
     def __post_init__(self) -> None:
         if len({len(half) for half in self.numbers}) != 1 or not self.numbers[0]:
-            raise SakugaError("this is no table of halves by frames", given=f"{self.numbers}")
-        if not all(math.isfinite(number) for half in self.numbers for number in half):
-            raise SakugaError("an adapter's weight is not a finite number", given=f"{self.numbers}")
+            raise _no_table(self.numbers)
+        for half in self.numbers:
+            for number in half:
+                check_number("a number of the table", number)
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[float]]) -> Table:
         """The table of plain lists."""
-        return cls(numbers=tuple(tuple(float(number) for number in half) for half in rows))
+        try:
+            return cls(numbers=tuple(tuple(float(number) for number in half) for half in rows))
+        except (TypeError, ValueError):
+            raise _no_table(rows) from None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -118,6 +122,15 @@ def scaled(y: Tensor, scale: Tensor, *, axis: int, motion: bool, layer: str) -> 
     if y.shape[0] != halves * frames:
         raise _misfit(layer, y, f"{halves} halves · {frames} frames = {halves * frames} rows")
     return y * scale.reshape(halves * frames, *[1] * (y.ndim - 2 - after), columns, *[1] * after)
+
+
+def _no_table(given: object) -> SakugaError:
+    return SakugaError(
+        "this is no table of halves by frames",
+        given=reprlib.repr(given),
+        expected="one number, or a list of numbers for each half of the batch",
+        do="give as many numbers for each half",
+    )
 
 
 def _misfit(layer: str, y: Tensor, expected: str) -> SakugaError:

@@ -101,6 +101,13 @@ def region_of(layer: nn.Module, kind: str) -> object:
     return own.device, own.untyped_storage().data_ptr(), first, own.numel(), own.dtype, own.shape, own.stride()
 
 
+def memory_of(own: nn.Parameter) -> tuple[object, ...] | None:
+    """The memory that a weight lies in, with all else that lies there; None when it has none of the ordinary kind."""
+    if own.is_meta or not own.numel() or not _ordinary(own):
+        return None
+    return own.device, own.untyped_storage().data_ptr()
+
+
 def state_of(own: nn.Parameter) -> tuple[object, ...]:
     """What changes when somebody writes into a weight or points it elsewhere."""
     return own.data_ptr(), version_of(own), own.dtype, own.device, own.shape, own.stride()

@@ -5,7 +5,7 @@ number, such as alpha). Factors are not read here and nothing is decided about t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -97,7 +97,11 @@ class Survey:
     @property
     def foreign(self) -> bool | None:
         """Whether it was made for another family than the model's; None where that cannot be told."""
-        base, own = set(self.base.possible if self.names else ()), set(self.family.possible)
+        return self.foreign_to(self.base.possible if self.names else ())
+
+    def foreign_to(self, families: Iterable[str]) -> bool | None:
+        """``foreign``, for a model that is of one of these families."""
+        base, own = set(families), set(self.family.possible)
         if not base or not own:
             return None
         if base & own:

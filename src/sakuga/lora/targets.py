@@ -4,22 +4,23 @@ changed: a component or a module that is missing, a wrong shape, a number format
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from sakuga.errors import AdapterDoesNotFit, SakugaError, raise_all
+from sakuga.errors import AdapterDoesNotFit, SakugaError, counted, raise_all
 from sakuga.lora.adapter import Adapter, Patch
 from sakuga.lora.algorithms import Algorithm
 from sakuga.lora.algorithms.columns import fitted, together, wide_shape
 from sakuga.lora.algorithms.record import Parameter
 from sakuga.lora.blocks import blocks_of
+from sakuga.lora.reasons import by_reason
 from sakuga.lora.stored import cannot_widen, growable, overlaps, region_of, stored_shape, unreadable, unwritable
 from sakuga.tensors.names import NameMap, Shape, Tree
 
 Parts = Mapping[str, object] | nn.Module
-SHOWN = 3  # how many modules an error lists
 # How a lone module is told from its children: the first row of which all are there.
 SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("unet", ("conv_in", "down_blocks", "up_blocks", "time_embedding")),
@@ -94,10 +95,29 @@ def parts_of(given: Parts) -> dict[str, nn.Module]:
         module = _plain(given)
         names = {name for name, _ in module.named_children()}
         return {next((component for component, signs in SIGNS if names.issuperset(signs)), "unet"): module}
-    parts = {component: _plain(part) for component, part in given.items() if isinstance(part, nn.Module)}
+    named = _by_component(given)
+    parts = {str(component): _plain(part) for component, part in named.items() if isinstance(part, nn.Module)}
     if not parts:
-        raise SakugaError("there is no module to apply adapters to", given=", ".join(given) or "nothing")
+        raise SakugaError(
+            "there is no module to apply adapters to",
+            given=", ".join(map(str, named)) or "nothing",
+            expected='torch modules, such as {"unet": unet, "text_encoder": text_encoder}',
+            do="give the modules themselves",
+        )
     return parts
+
+
+def _by_component(given: object) -> Mapping[object, object]:
+    """What is given in the place of parts, if it is a mapping at all. Raises SakugaError."""
+    if isinstance(given, Mapping):
+        return given
+    pipeline = isinstance(getattr(given, "components", None), Mapping)
+    raise SakugaError(
+        "these are no modules to apply adapters to",
+        given=reprlib.repr(given),
+        expected='a mapping such as {"unet": unet, "text_encoder": text_encoder}, or one module',
+        do="give its components: pipeline.components" if pipeline else "name each module by its component",
+    )
 
 
 def trees_of(parts: Mapping[str, nn.Module]) -> dict[str, Tree]:
@@ -134,14 +154,14 @@ class _Binding:
     def targets(self, adapters: Sequence[Adapter], silent: Collection[tuple[int, str]]) -> tuple[Target, ...]:
         findings = []
         for entry, adapter in enumerate(adapters):
-            problems: list[str] = []
+            problems: list[tuple[str, str]] = []
             taken: dict[object, tuple[str, int]] = {}
             for patch in adapter.patches:
                 if patch.component not in self._modules and (entry, patch.component) in silent:
                     continue
                 problem = self._take(entry, patch, taken)
                 if problem:
-                    problems.append(f"{patch.component}.{patch.module}: {problem}")
+                    problems.append((f"{patch.component}.{patch.module}", problem))
             findings += [_misfit(adapter, problems)] if problems else []
         raise_all(findings)
         holders = self._holders()
@@ -270,11 +290,11 @@ def _shapes(module: nn.Module) -> dict[str, Shape]:
     return shapes
 
 
-def _misfit(adapter: Adapter, problems: Sequence[str]) -> AdapterDoesNotFit:
-    more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+def _misfit(adapter: Adapter, problems: Sequence[tuple[str, str]]) -> AdapterDoesNotFit:
+    count = counted(len(adapter.patches), "module")
     return AdapterDoesNotFit(
         f"{adapter.name} does not fit these parts",
-        given=f"{adapter.path.name}, {len(adapter.patches)} modules, {len(problems)} of them without a place",
-        nearest="; ".join([*problems[:SHOWN], *more]),
+        given=f"{adapter.path.name}, {count}, {len(problems)} of them without a place",
+        nearest="; ".join(by_reason(problems)),
         do="choose a base that it was made for, or take it out of the job; nothing was changed",
     )

@@ -7,6 +7,7 @@ when it is asked for, each as an own copy. Nothing is executed and nothing is fe
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from sakuga.errors import FileProblem, UnreadableFile, nearest_name
 from sakuga.tensors.entry import Entry
+from sakuga.tensors.mistaken import is_mistaken, mistaken
 from sakuga.tensors.pickle import read_pickle
+from sakuga.tensors.refs import ADAPTER_FILES, SUFFIXES, not_there
 from sakuga.tensors.safetensors_header import HEADER_CAP_BYTES, read_header
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["safetensors", "pickle"]
 HASHED_BYTES = 2**22  # at a time
+INSIDE = 3  # files of a folder that an error lists
 
 
 class TensorFile:
@@ -129,7 +133,7 @@ class TensorFile:
 
 def _container(path: Path) -> tuple[Kind, bool]:
     """The kind of container by its first bytes, and whether a pickle is in a zip."""
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         raise FileProblem(
             f"{path.name} is not an ordinary file", given=str(path), expected="a file of tensors", do="name a file"
         )
@@ -137,17 +141,16 @@ def _container(path: Path) -> tuple[Kind, bool]:
         with path.open("rb") as stream:
             first = stream.read(64)
     except FileNotFoundError:
-        beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = nearest_name(path.name, beside)
-        raise FileProblem(
-            "no such file", given=str(path), expected="a file of tensors", nearest=near, do="check the path"
-        ) from None
+        raise not_there(path, "a file of tensors") from None
     except IsADirectoryError:
+        inside = sorted(other.name for other in path.iterdir() if other.name.endswith(SUFFIXES))
+        inside += sorted(f"{one.parent.name}/{one.name}" for one in path.glob("*/*") if one.name in ADAPTER_FILES)
         raise FileProblem(
             "a folder was given where a file of tensors is needed",
             given=str(path),
             expected="a .safetensors, .ckpt, .pth, .pt or .bin file",
-            do="name a file inside it",
+            nearest=", ".join(inside[:INSIDE]) or None,
+            do="name a file inside it" if inside else "name a file; there is none of that kind in the folder",
         ) from None
     except OSError as error:
         raise FileProblem(
@@ -164,14 +167,9 @@ def _container(path: Path) -> tuple[Kind, bool]:
         return "pickle", True
     if first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and not _is_header(first):
         return "pickle", False
-    if _is_header(first) or (path.suffix == ".safetensors" and _maybe_cut(first)):
+    if _is_header(first) or (path.suffix == ".safetensors" and _maybe_cut(first) and not is_mistaken(first)):
         return "safetensors", False
-    raise UnreadableFile(
-        f"{path.name} is not a file of tensors",
-        given=_looks_like(first),
-        expected="a .safetensors file, or a checkpoint written by torch.save",
-        do="check that the download is the model itself and not its page",
-    )
+    raise mistaken(path)
 
 
 def _is_header(first: bytes) -> bool:
@@ -181,14 +179,3 @@ def _is_header(first: bytes) -> bool:
 def _maybe_cut(first: bytes) -> bool:
     """A safetensors file whose very header is cut off or damaged: let the strict reader say what is wrong with it."""
     return len(first) < 9 or b"\x00" in first[:8]
-
-
-def _looks_like(first: bytes) -> str:
-    if first.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS, not the file that it stands for"
-    if first.lstrip()[:1] == b"<":
-        return "a web page"
-    text = first.decode("utf-8", "ignore")
-    if text and all(letter.isprintable() or letter.isspace() for letter in text):
-        return f"text: {first[:30].decode('utf-8', 'replace')!r}…"
-    return f"unknown bytes: {first[:16].hex(' ')}"

@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sakuga.errors import FileProblem, nearest_name
+from sakuga.errors import FileProblem, nearest_file
 
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")  # of files of tensors, the safer kind first
 # An adapter in a folder, as PEFT and diffusers save it: the folder's name is the adapter's.
 ADAPTER_FILES = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors", "adapter_model.bin")
+
+ADAPTER_CONFIG = "adapter_config.json"  # PEFT's, beside the first of them
+SHOWN = 200  # characters of a path that a message repeats
 
 
 def is_path(ref: str | Path) -> bool:
@@ -22,14 +25,34 @@ def is_path(ref: str | Path) -> bool:
 
 
 def adapter_in(path: Path) -> Path:
-    """The file of an adapter that lies in the folder ``path``; what is no such folder is itself."""
-    inside = (path / name for name in ADAPTER_FILES)
-    return next((file for file in inside if file.is_file()), path) if path.is_dir() else path
+    """The file of an adapter that lies in the folder ``path``, or beside the config ``path``; else ``path`` itself."""
+    folder = path.parent if path.name == ADAPTER_CONFIG else path
+    inside = (folder / name for name in ADAPTER_FILES)
+    return next((file for file in inside if os.path.isfile(file)), path)
+
+
+def spoken_file(path: Path) -> str:
+    """What a message calls a file: its name, behind its folder's where the name alone is that of many files."""
+    return os.path.join(path.absolute().parent.name, path.name) if path.name in ADAPTER_FILES else path.name
 
 
 def not_there(path: Path, expected: str) -> FileProblem:
     """The error for a path where nothing is, or a file in the place of a folder, with the nearest name beside it."""
-    beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = nearest_name(path.name, beside)
-    title = f"{path} is no folder" if path.exists() else "no such file or folder"
-    return FileProblem(title, given=str(path), expected=expected, nearest=near, do="check the path")
+    do = "check the path"
+    try:
+        path.stat()
+        title = f"{path} is no folder"
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        title = "no such file or folder"
+    except OSError as problem:
+        title, do = f"it cannot be looked at: {problem.strerror}", "check the path, and the rights of its folders"
+    try:
+        near = nearest_file(path.name, os.listdir(path.parent))
+    except OSError:
+        near = None
+    return FileProblem(title, given=_short(path), expected=expected, nearest=near, do=do)
+
+
+def _short(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"

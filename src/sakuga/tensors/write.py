@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -57,15 +58,21 @@ def header_of(slots: Iterable[Slot], metadata: Mapping[str, str]) -> bytes:
 
 
 def write_tensors(
-    path: Path, slots: Sequence[Slot], metadata: Mapping[str, str], tensors: Iterable[torch.Tensor | Iterable[bytes]]
+    path: Path,
+    slots: Sequence[Slot],
+    metadata: Mapping[str, str],
+    tensors: Iterable[torch.Tensor | Iterable[bytes]],
+    *,
+    final: Path | None = None,
 ) -> None:
     """A file at a path that nobody else knows yet. ``tensors`` come in the order of ``slots``, one after another, or as
-    the very bytes of one in pieces. Raises OutputError.
+    the very bytes of one in pieces. Raises OutputError about ``final``, the output that the file is for.
     """
     import torch
 
-    with writing(path), path.open("wb") as stream:
-        stream.write(header_of(slots, metadata))
+    header = header_of(slots, metadata)
+    with writing(final or path, needed=_size(header, slots)), path.open("wb") as stream:
+        stream.write(header)
         for slot, tensor in zip(slots, tensors, strict=True):
             if isinstance(tensor, torch.Tensor):
                 _write(stream, slot, tensor)
@@ -78,11 +85,12 @@ class Spool:
     """Tensors whose number and sizes are not known yet, kept on the disk; ``save`` makes the file of them.
 
     Its order is that of the safetensors library: wide number formats before narrow ones, then by name. A context
-    manager; what was kept is gone at its end. Raises OutputError.
+    manager; what was kept is gone at its end. Raises OutputError about ``final``, the output that it is all for; what
+    is kept lies on the same disk.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, final: Path) -> None:
+        self._final = final
         self._slots: dict[Slot, int] = {}
         self._names: set[str] = set()
         self._stream: IO[bytes] | None = None
@@ -92,9 +100,9 @@ class Spool:
         """Keep a tensor. Two of one name are a mistake of the caller."""
         assert name not in self._names, f"two tensors are called {name}"
         slot = Slot(name=name, dtype=dtype_name(tensor.dtype), shape=tuple(tensor.shape))
-        with writing(self._folder):
+        with writing(self._final, needed=self._reached + slot.size_bytes):
             if self._stream is None:
-                self._stream = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 closed by the with block
+                self._stream = tempfile.TemporaryFile(dir=self._final.parent)  # noqa: SIM115 closed by the with block
             _write(self._stream, slot, tensor)
         self._names.add(name)
         self._slots[slot], self._reached = self._reached, self._reached + slot.size_bytes
@@ -107,8 +115,11 @@ class Spool:
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the file to a path that nobody else knows yet."""
         slots = sorted(self._slots, key=lambda slot: (-BITS[slot.dtype], slot.name))
-        with writing(path), path.open("wb") as stream:
-            stream.write(header_of(slots, metadata))
+        header = header_of(slots, metadata)
+        with writing(self._final, needed=_size(header, slots)), path.open("wb") as stream:
+            if self._stream is not None:
+                self._stream.flush()
+            stream.write(header)
             for slot in slots:
                 self._copy(slot, stream)
 
@@ -129,7 +140,12 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._stream is not None:
-            self._stream.close()
+            with suppress(OSError):  # it would write what is left in its buffer, which nobody needs any more
+                self._stream.close()
+
+
+def _size(header: bytes, slots: Iterable[Slot]) -> int:
+    return len(header) + sum(slot.size_bytes for slot in slots)
 
 
 def _write(stream: IO[bytes], slot: Slot, tensor: torch.Tensor) -> None:

@@ -14,6 +14,7 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from sakuga.tensors.entry import Block
+from sakuga.tensors.mistaken import mistaken_zip
 from sakuga.tensors.pickle_allowed import Refused
 
 MEMBER_CAP = 200_000
@@ -30,12 +31,12 @@ class ZipSpans:
 
 
 def read_spans(path: Path) -> ZipSpans:
-    """The spans of the checkpoint at ``path``. Raises Refused."""
+    """The spans of the checkpoint at ``path``. Raises Refused, and UnreadableFile for a zip that is no checkpoint."""
     try:
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             members = archive.infolist()
+            root = _root(path, members)
             _check(members, path.stat().st_size)
-            root = _root(members)
             spans = {member.filename: _span(stream, member, path.stat().st_size) for member in members}
             order = spans.get(f"{root}/byteorder", Block(start=0, stop=0))
             stream.seek(order.start)
@@ -65,11 +66,11 @@ def _check(members: list[zipfile.ZipInfo], size_bytes: int) -> None:
             raise Refused(f"the member {member.filename!r} is encrypted")
 
 
-def _root(members: list[zipfile.ZipInfo]) -> str:
+def _root(path: Path, members: list[zipfile.ZipInfo]) -> str:
     names = {member.filename for member in members}
     roots = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(roots) != 1:
-        raise Refused("a zip without the pickle of a checkpoint (data.pkl) inside")
+        raise mistaken_zip(path, [member.filename for member in members])
     if any(name.startswith(f"{roots[0]}/code/") for name in names):
         raise Refused("it is a TorchScript program, not a file of tensors")
     return roots[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -198,3 +199,38 @@ def test_a_file_name_with_its_ending_is_found_below_the_folders(write: Write, fi
     write(tmp_path / "more" / "style.safetensors", metadata={"ss_output_name": "other"})
     with pytest.raises(FileProblem, match="2 files are called"):
         find("style.safetensors")
+
+
+def test_a_hash_never_opens_a_file_that_was_exchanged_unseen(
+    write: Write, asked: Asked, find: Find, tmp_path: Path
+) -> None:
+    """Another file with the size and the time of the first is not what the hash is of."""
+    path = write(tmp_path / "ink.safetensors", metadata={"a": "1"})
+    whole = hashlib.sha256(path.read_bytes()).hexdigest()
+    with open_index(tmp_path / FILE_NAME) as index:
+        assert with_hash(whole, asked(tmp_path), index)
+    assert find(whole).path == path
+    state = path.stat()
+    write(path, metadata={"a": "2"})
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert path.stat().st_size == state.st_size
+    with pytest.raises(FileProblem, match="not the file any more that this hash is of"):
+        find(whole)
+    with pytest.raises(FileProblem, match="nothing of that name"):
+        find(whole)
+
+
+def test_a_folder_where_we_are_does_not_hide_an_adapter_of_its_name_unsaid(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meant = write(tmp_path / "library" / "ink.safetensors")
+    (tmp_path / "here" / "ink").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    names = Names([tmp_path / "library"], index=tmp_path / FILE_NAME)
+    assert names.find("ink") == Named(
+        path=meant, remark=f"{meant} is used, not the folder ink in the working folder; ./ink means that one"
+    )
+    own = write(tmp_path / "here" / "ink" / "adapter_model.safetensors", rank=3)
+    assert names.find("./ink") == Named(path=Path("ink") / own.name)
+    (tmp_path / "here" / "wash").symlink_to(wash := write(tmp_path / "library" / "wash.safetensors"))
+    assert Names([tmp_path / "library"], index=tmp_path / FILE_NAME).find("wash") == Named(path=wash)

@@ -16,6 +16,7 @@ from sakuga.lora.formats.layout import Format, Group, Header, Reading, Spot
 from sakuga.lora.formats.peft_config import config_of
 from sakuga.lora.formats.processors import PROCESSORS
 from sakuga.lora.formats.xlabs import XLABS
+from sakuga.tensors.refs import spoken_file
 
 __all__ = ["FORMATS", "Format", "Group", "Header", "Reading", "Spot", "recognise"]
 
@@ -58,14 +59,16 @@ def recognise(file: Header) -> tuple[Format, str]:
         key = next((key for key in file.names if pattern.match(key)), None)
         if key is not None:
             raise AdapterDoesNotFit(
-                f"{file.path.name} is {what}", given=f"keys such as {key}", expected="an adapter", do=do
+                f"{spoken_file(file.path)} is {what}", given=f"keys such as {key}", expected="an adapter", do=do
             )
     config = config_of(file)
     if config is not None and config.problem:
-        raise AdapterDoesNotFit(f"{file.path.name} is not applied: {config.problem}", do="use a LoRA of the same style")
+        raise AdapterDoesNotFit(
+            f"{spoken_file(file.path)} is not applied: {config.problem}", do="use a LoRA of the same style"
+        )
     sample = ", ".join(file.names[:2]) or "no tensors at all"
     raise UnknownFile(
-        f"{file.path.name} is no adapter that is known here",
+        f"{spoken_file(file.path)} is no adapter that is known here",
         given=f"{counted(len(file.names), 'key')} such as {sample}" if file.names else sample,
         expected="the keys of an adapter, for example lora_unet_….lora_down.weight or unet.….lora_A.weight",
         do="check that it is the adapter and not the base model, or save it again in one of these layouts",

@@ -7,7 +7,7 @@ Prefixes are compared whole, with their dot, so that ``text_encoder`` never swal
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sakuga.lora.algorithms.lora import WIDENS
@@ -47,6 +47,7 @@ _LEAF = re.compile(
     r"lora_|lora$|hada_|lokr_|oft_|boft_|glora_|ia3_l|on_input$|ranknum$|dora_scale$|magnitude$|diff(_b)?$|[wb]_norm$"
     r"|(set|reshape)_weight$|bias_(indices|values|size)$|lambda_layer$|[pq]_layer$|alpha$|rescale$|scalar$|[ab][12]$"
 )
+SCALED = ("up", "hada_", "lokr_", "lora_embedding_")  # leaves of PEFT's algorithms that alpha multiplies
 # Black Forest Labs' control adapters store these norms whole.
 FIRST = "img_in"  # their name of the layer that the picture enters by
 _STORED_WHOLE = re.compile(r"(?:.*\.)?norm\.(?:query|key)_norm")
@@ -73,12 +74,14 @@ class Dotted:
         wrapped = any(name.startswith("base_model.model.") for name in file.names)
         if config is None:
             peft = wrapped or any(key.adapter for key in keys)
-            bare = wrapped and not any("alpha" in group.leaves for group in groups)
+            bare = wrapped and _scaled(groups) and not any("alpha" in group.leaves for group in groups)
             note = ("no adapter_config.json is beside it: alpha is taken to be the rank",) if bare else ()
             told = tuple(_control(_dialect(group, peft=peft), keys) for group in groups)
             return replace(rest, groups=told, notes=note)
         told = tuple(_control(_configured(group, config, file), keys) for group in groups)
-        return replace(rest, groups=told, notes=(config.note,), config=config.text, stated=config.base)
+        open_ones = [group for group in told if "alpha" not in group.leaves and group.facts.alpha is not None]
+        notes = (config.note,) if _scaled(open_ones) else ()
+        return replace(rest, groups=told, notes=notes, config=config.text, stated=config.base)
 
     def finder(self, names: NameMap, reading: Reading, file: Header) -> Finder:
         """By component and dotted path."""
@@ -130,6 +133,11 @@ def _dialect(group: Group, *, peft: bool) -> Group:
     own = peft or not {"oft_R", "ia3_l", "boft_R"}.isdisjoint(group.leaves)
     own = own and "scaled_oft" not in group.leaves
     return replace(group, facts=replace(group.facts, dialect="peft")) if own else group
+
+
+def _scaled(groups: Iterable[Group]) -> bool:
+    """Whether any of them is of an algorithm that is multiplied by alpha; rotations and IA3 are not."""
+    return any(leaf.startswith(SCALED) for group in groups for leaf in group.leaves)
 
 
 def _control(group: Group, keys: Sequence[Key]) -> Group:

@@ -44,7 +44,8 @@ def with_known_hash(word: str, rows: Sequence[Row], index: Index) -> list[Row]:
     if not wanted:
         return []
     stated = [row for row in rows if any(one.removeprefix("0x").startswith(wanted) for one in row.stated.split())]
-    return [row for row in rows if _has(row, wanted)] or [row for row in map(index.hashed, stated) if _has(row, wanted)]
+    known = [index.hashed_again(row) for row in rows if _has(row, wanted)]
+    return [row for row in known or map(index.hashed, stated) if _has(row, wanted)]
 
 
 def _digits(word: str) -> str:

@@ -38,9 +38,10 @@ class Found(NamedTuple):
 
 @dataclass(kw_only=True)
 class Scan:
-    """What lies below some folders, sorted by path. ``notes`` tell of folders that could not be read."""
+    """What lies below some folders, sorted by path. ``inside``: the folders that were read; ``notes``: what was not."""
 
     folders: tuple[Path, ...] = ()
+    inside: list[Path] = field(default_factory=list)
     found: list[Found] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -74,6 +75,7 @@ def _enter(folder: str, told: Scan, entered: set[tuple[int, int]], depth: int) -
     except OSError as problem:
         told.notes.append(f"{folder} is not read: {problem.strerror}")
         return
+    told.inside.append(Path(folder))
     files = {name: entry for name, entry in entries.items() if name.endswith(SUFFIXES)}
     beside = _beside(entries)
     for name, entry in files.items():

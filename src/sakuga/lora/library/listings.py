@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sakuga.errors import AdapterDoesNotFit, UnknownFile
 from sakuga.tensors.file import TensorFile
+from sakuga.tensors.refs import spoken_file
 from sakuga.tensors.safetensors_header import HEADER_CAP_BYTES
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 USUAL_BYTES = 2**16  # of a header, in which most metadata end
 _BEGIN = b'{"__metadata__":'
+_ANY = "any-file"  # the stem in the place of the names of all files with one list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +69,12 @@ class Listings:
         halves = _halves(path)
         known = self._known.get(halves.digest) if halves else None
         if halves and known and halves.payload_bytes == known.payload_bytes:
-            return _of_family(known.glimpse, halves.metadata), halves.metadata
+            return _of_file(known.glimpse, path, halves.metadata), halves.metadata
         file = TensorFile.open(path)
         glimpse = self._look(file)
         if halves and file.metadata == halves.metadata:
             self._known[halves.digest] = _Known(glimpse=glimpse, payload_bytes=halves.payload_bytes)
-        return _of_family(glimpse, file.metadata), file.metadata
+        return _of_file(glimpse, path, file.metadata), file.metadata
 
     def _look(self, file: TensorFile) -> Glimpse:
         from sakuga.lora.survey import survey
@@ -154,7 +156,7 @@ class _Listed:
 
     def __init__(self, file: TensorFile) -> None:
         self._file = file
-        self.path = Path("adapter" + file.path.suffix)
+        self.path = Path(_ANY + file.path.suffix)
         self.names, self.extras = file.names, file.extras
         self.metadata: Mapping[str, str] = {}
 
@@ -187,8 +189,12 @@ def _glimpse(found: Survey) -> Glimpse:
     )
 
 
-def _of_family(glimpse: Glimpse, metadata: Mapping[str, str]) -> Glimpse:
-    """Where names and shapes do not tell the family, what the metadata state, if it is among what is left."""
+def _of_file(glimpse: Glimpse, path: Path, metadata: Mapping[str, str]) -> Glimpse:
+    """What a list means for one of the files that have it: under its own name, and where names and shapes do not tell
+    the family, with the one that the metadata state, if it is among what is left.
+    """
+    if glimpse.error:
+        glimpse = replace(glimpse, error=glimpse.error.replace(_ANY + path.suffix, spoken_file(path)))
     if glimpse.kind != "adapter" or glimpse.family or not metadata:
         return glimpse
     from sakuga.lora.family import guess_family

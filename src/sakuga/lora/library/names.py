@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class Names:
         """The file of an adapter. Raises FileProblem where a name means none, or two that differ."""
         path = Path(ref).expanduser()
         if is_path(ref):
-            if not path.exists():
+            if not os.path.exists(path):
                 if below := self._below(path):
                     return self._one(str(ref), below)
                 raise not_there(path, "a file or folder that is there, or a name in the library")
@@ -59,8 +59,8 @@ class Names:
         called = [one for one in self.scan.found if adapter_name(one.path) == ref]
         rows = [self._row(one) for one in called]
         if adapters := [row for row in rows if row.kind == "adapter"]:
-            return self._one(str(ref), adapters)
-        if path.exists():
+            return _beside(self._one(str(ref), adapters), path)
+        if os.path.exists(path):
             return Named(path=adapter_in(path))
         return self._known_otherwise(str(ref), rows)
 
@@ -151,6 +151,16 @@ class Names:
             nearest=", ".join(near) or None,
             do="give a path, or name its folder with --models; sakuga lora list shows what there is",
         )
+
+
+def _beside(named: Named, here: Path) -> Named:
+    """With a word where something in the working folder has the name too, and is not what the name means."""
+    meant = adapter_in(here)
+    if not os.path.exists(meant) or os.path.samefile(meant, named.path):
+        return named
+    what = "folder" if here.is_dir() else "file"
+    told = f"{named.path} is used, not the {what} {here} in the working folder; ./{here} means that one"
+    return replace(named, remark=f"{named.remark}; {told}" if named.remark else told)
 
 
 def _no_adapter(row: Row) -> SakugaError:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sakuga.errors import AdapterDoesNotFit, OutputError, UnreadableFile
+from sakuga.errors import AdapterDoesNotFit, OutputError, SakugaError, UnreadableFile
 from sakuga.lora.adapter import Adapter, Patch
+from sakuga.lora.blocks import blocks_of
 from sakuga.lora.module import Change, Module
 from sakuga.lora.placing import seated
 from sakuga.lora.stack import Stack
@@ -31,7 +32,7 @@ from sakuga.tensors.entry import Entry
 from sakuga.tensors.file import TensorFile
 from sakuga.tensors.names import Seat
 from sakuga.tensors.write import CHUNK_BYTES, Slot, write_tensors
-from sakuga.whole import appearing_whole, check_place, writing
+from sakuga.whole import Ours, appearing_whole, check_place, writing
 
 NOTE = "sakuga_bake"
 WEIGHTS = ("*.safetensors", "*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.index.json")
@@ -57,19 +58,22 @@ def bake(
         check_suffix(output)
     elif output.resolve().is_relative_to(checkpoint.path.resolve()):
         raise OutputError("the output is inside of the base", given=str(output), do="choose another folder")
-    ours = frozenset[str]().__contains__ if folder else None
+    ours = _ours(checkpoint.path, output) if folder else None
     check_place(output, overwrite=overwrite, ours=ours)
-    baker = _Baker(checkpoint=checkpoint, sources=tuple(sources))
+    baker = _Baker(checkpoint=checkpoint, sources=tuple(sources), output=output)
     changed = baker.changed()
     progress.begin("bake", sum(len(file.names) for _, file in checkpoint.files))
     with torch.no_grad(), appearing_whole(output, overwrite=overwrite, ours=ours) as new:
         hidden = new.hidden
         if folder:
-            notes = _bake_folder(baker, changed, hidden, output, progress)
+            notes = _bake_folder(baker, changed, hidden, progress)
         else:
             notes = baker.write(checkpoint.files[0][1], hidden, changed, progress)
         size_bytes = sum(file.stat().st_size for file in (hidden.rglob("*") if folder else [hidden]) if file.is_file())
     notes += new.notes
+    used = {number for uses in changed.values() for number, *_ in uses}
+    idle = [source.name for number, source in enumerate(sources) if number not in used]
+    notes += [f"{name} changes nothing: its weights are 0" for name in idle]
     words = sorted({word for source in sources for word in source.found.embeddings})
     if words:
         notes.append(f"a checkpoint has no place for the words {', '.join(words)}, which the adapters bring")
@@ -82,10 +86,24 @@ def bake(
     )
 
 
+def _ours(base: Path, output: Path) -> Ours:
+    """What gives way to a new folder: the files of one that was baked before, from a base with files of these names."""
+    baked = output.is_dir() and any(_baked_before(path) for path in output.glob("*/*.safetensors"))
+    return lambda name: baked and (base / name).is_file()
+
+
+def _baked_before(path: Path) -> bool:
+    try:
+        return NOTE in TensorFile.open(path).metadata
+    except SakugaError:
+        return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Baker:
     checkpoint: Checkpoint
     sources: tuple[Source, ...]
+    output: Path
 
     def changed(self) -> dict[tuple[str, str, str], list[Used]]:
         """(component, module, parameter) → what changes it. Raises AdapterDoesNotFit where no tensor holds it."""
@@ -94,6 +112,8 @@ class _Baker:
             for module in source.modules:
                 for change in module.changes:
                     for seat in module.seats:
+                        if not source.strength.on(seat.component, blocks_of(seat.component, seat.module)):
+                            continue
                         place = (seat.component, seat.module, change.part.kind.parameter)
                         found.setdefault(place, []).append((number, module, change, seat))
         missing = [".".join(place) for place in found if place not in self.checkpoint.weights]
@@ -123,7 +143,7 @@ class _Baker:
                 progress.advance()
 
         metadata = {key: value for key, value in file.metadata.items() if key not in STALE}
-        write_tensors(path, slots, metadata | {NOTE: self._note(file.metadata)}, tensors())
+        write_tensors(path, slots, metadata | {NOTE: self._note(file.metadata)}, tensors(), final=self.output)
         lost = [f"left out: {len(file.extras)} values that are no tensors"] if file.extras else []
         averaged = any(key.startswith("model_ema.") for key in file.names)
         return lost + (["its averaged weights (model_ema) are left as they are"] if averaged else [])
@@ -169,12 +189,11 @@ def _bake_folder(
     baker: _Baker,
     changed: Mapping[tuple[str, str, str], list[Used]],
     hidden: Path,
-    output: Path,
     progress: Progress,
 ) -> list[str]:
     """The folder copied, with the files of the parts that change written anew. Returns notes."""
     base = baker.checkpoint.path
-    touched = {component for component, _, _ in changed}
+    touched = {component for component, _, _ in changed} or {str(baker.checkpoint.files[0][0])}  # which gets the note
     names = {component: {path.name for path in weight_files(base / component)} for component in touched}
     notes: list[str] = []
 
@@ -189,8 +208,12 @@ def _bake_folder(
             left |= stale | names[here.name]
         return left
 
-    with writing(output):
-        shutil.copytree(base, hidden, ignore=aside)
+    def copied(old: str, new: str) -> str:
+        with writing(baker.output):  # copytree would put the errors of all files into one, which has no number
+            return shutil.copy2(old, new)
+
+    with writing(baker.output):
+        shutil.copytree(base, hidden, ignore=aside, copy_function=copied)
     for component, file in baker.checkpoint.files:
         assert component is not None
         if component in touched:

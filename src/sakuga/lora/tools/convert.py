@@ -65,6 +65,8 @@ def convert(source: Source, place: Place, *, progress: Progress | None = None) -
         notes += _beside(source, new)
         new.finish(metadata)
     notes += [f"{len(fused)} fused modules were written as their parts"] if fused else []
+    if new.unsound:
+        notes.append(f"NaN or infinity is copied as it is: {new.unsound[0]}, one of {len(new.unsound)} such modules")
     return Made(
         output=place.path,
         size_bytes=new.size_bytes,

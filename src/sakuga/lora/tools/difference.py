@@ -18,7 +18,7 @@ from sakuga.lora.changes import Weigh
 from sakuga.lora.module import Module
 from sakuga.lora.tools.gather import Sum, Summer, Target, Use, gathered
 from sakuga.lora.tools.lowrank import pair_norm
-from sakuga.lora.tools.source import Source, nameless
+from sakuga.lora.tools.source import Source, nameless, unlike_shapes
 from sakuga.lora.tools.spelling import Spelling
 from sakuga.progress import Progress
 
@@ -120,6 +120,7 @@ def difference(
                 (found.only_first if sides[0] else found.only_second).append(name)
                 missing += sum(sizes)
             else:
+                _check_shapes(name, sums, (one, other))
                 gap, inner = _compared(sums[0], sums[1])
                 missing += gap**2
                 product += inner
@@ -169,6 +170,12 @@ def _alpha(module: Module) -> float | None:
     return float(rank) if alpha is None and rank is not None else alpha
 
 
+def _check_shapes(name: str, sums: Sequence[Sum | None], sources: Sequence[Source]) -> None:
+    shapes = [found.shape for found in sums if found is not None]
+    if len({(shape[0], math.prod(shape)) for shape in shapes}) > 1:
+        raise unlike_shapes(name, list(zip(sources, shapes, strict=True)))
+
+
 def _compared(one: Sum | None, other: Sum | None) -> tuple[float, float]:
     """(‖A − B‖, the inner product). A change that is not known counts as none."""
     if one is None or other is None:
@@ -209,7 +216,12 @@ def _same_factors(one: Sequence[Use], other: Sequence[Use]) -> bool:
     if first.module.facts != second.module.facts or first.module.algorithm != second.module.algorithm:
         return False
     here, there = first.source.factors(first.module), second.source.factors(second.module)
-    return here.keys() == there.keys() and all(torch.equal(here[leaf], there[leaf]) for leaf in here)
+    return here.keys() == there.keys() and all(_equal(here[leaf], there[leaf]) for leaf in here)
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether these are the same numbers, in whatever formats."""
+    return one.shape == other.shape and torch.equal(one.double(), other.double())
 
 
 def _listed(title: str, names: Sequence[str]) -> list[str]:

@@ -115,7 +115,12 @@ def _difference(base: Checkpoint, tuned: Checkpoint, component: str, module: str
         )
     change = other.double() - one.double()
     if not bool(torch.isfinite(change).all()):
-        raise AdapterDoesNotFit("a model holds NaN or infinity", given=f"{component}.{module}.{parameter}")
+        raise AdapterDoesNotFit(
+            "a model holds NaN or infinity",
+            given=f"{component}.{module}.{parameter}",
+            expected="finite numbers in both",
+            do="fetch the models again",
+        )
     return change
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from sakuga.lora.blocks import blocks_of
 from sakuga.lora.changes import Weigh
 from sakuga.lora.module import Change, Module
 from sakuga.lora.placing import seated
-from sakuga.lora.tools.source import Source, nameless
+from sakuga.lora.tools.source import Source, nameless, unlike_shapes
 from sakuga.tensors.names import NameMap, Seat
 
 
@@ -94,6 +95,7 @@ class Summer:
         """The changes of a target, or None where all strengths are 0. Raises AdapterDoesNotFit."""
         pairs: list[Factors] = []
         whole: Tensor | None = None
+        shapes: list[tuple[Source, Shape]] = []
         own = self.names.shape(target.seats[0].place, target.parameter)
         for use, plain, strength in self._records(uses):
             record = plain if own is None else fitted(plain, own)
@@ -101,11 +103,15 @@ class Summer:
             if pair is not None:
                 up = _widened(pair.up, use.seat, own)
                 pairs.append(Factors(up=up, down=pair.down if strength == 1 else pair.down * strength))
+                shapes.append((use.source, (up.shape[0], *pair.down.shape[1:])))
                 continue
             change = _widened(record.delta(self._base(target, use, record)) * strength, use.seat, own)
+            shapes.append((use.source, tuple(change.shape)))
+            _check_shapes(use.module.group.stem, shapes)
             whole = change if whole is None else whole + change.reshape(whole.shape)
         if whole is None and not pairs:
             return None
+        _check_shapes(uses[0].module.group.stem, shapes)
         given = [tuple(pair.down.shape[1:]) for pair in pairs] + ([tuple(whole.shape[1:])] if whole is not None else [])
         rest = max(given, key=lambda shape: (len(shape), shape)) if own is None else own[1:]
         rows = whole.shape[0] if whole is not None else pairs[0].up.shape[0]
@@ -145,8 +151,20 @@ class Summer:
     def _weight(self, seat: Seat, parameter: str) -> Tensor:
         weight = self.weigh(seat.component, seat.module, parameter) if self.weigh else None
         if weight is None:
-            raise AdapterDoesNotFit("the base lacks a weight", given=f"{seat.component}.{seat.module}.{parameter}")
+            raise AdapterDoesNotFit(
+                "the base lacks a weight",
+                given=f"{seat.component}.{seat.module}.{parameter}",
+                do="name a whole model that the adapters were made for with --base",
+            )
         return weight if seat.into is None else weight[slice(*seat.into)]
+
+
+def _check_shapes(module: str, shapes: Sequence[tuple[Source, Shape]]) -> None:
+    """Raise AdapterDoesNotFit for changes that cannot be of one weight. Kernels of size 1 may be left out."""
+    for source, shape in shapes[1:]:
+        first = shapes[0][1]
+        if shape[0] != first[0] or prod(shape) != prod(first):
+            raise unlike_shapes(module, [shapes[0], (source, shape)])
 
 
 def _as_in_file(seats: Sequence[Seat], rows: Sequence[Tensor]) -> Tensor:

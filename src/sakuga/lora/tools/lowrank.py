@@ -41,6 +41,7 @@ class Keep:
                 f"{self.method} does not take this number",
                 given=f"{self.value:g}",
                 expected="a number above 1" if self.method == "sv_ratio" else "a share above 0, at most 1",
+                do="give another number",
             )
 
     def count(self, values: Tensor) -> int:

@@ -26,11 +26,15 @@ class Errors:
         self.of_modules[module] = (missing, meant)
 
     @property
+    def meant(self) -> float:
+        """‖meant‖ of all modules together."""
+        return math.hypot(*(one for _, one in self.of_modules.values()))
+
+    @property
     def overall(self) -> float:
         """The relative error of all modules together."""
-        missing = math.sqrt(sum(one**2 for one, _ in self.of_modules.values()))
-        meant = math.sqrt(sum(one**2 for _, one in self.of_modules.values()))
-        return missing / meant if meant else 0.0
+        missing = math.hypot(*(one for one, _ in self.of_modules.values()))
+        return missing / self.meant if self.meant else 0.0
 
     def relative(self) -> dict[str, float]:
         """Module → relative error, in the order in which they were written."""

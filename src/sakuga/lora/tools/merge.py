@@ -47,7 +47,8 @@ def merge(
     """
     names = sources[0].found.names if sources else None
     if names is None:
-        raise nameless(sources) if sources else SakugaError("there is nothing to merge", do="name an adapter")
+        nothing = SakugaError("there is nothing to merge", given="no adapter", do="name one")
+        raise nameless(sources) if sources else nothing
     progress, ordered = progress or Progress(), sorted(sources, key=_order)
     targets = gathered(ordered, split=place.layout != "kohya")
     alike = len({source.found.layout_id for source in ordered}) == 1
@@ -73,6 +74,7 @@ def merge(
         note = json.dumps([{key: value for key, value in one.items() if key != "file"} for one in told])
         new.finish({**shared_metadata([source.found.metadata for source in ordered]), NOTE: note})
     notes = [f"{unchanged} modules are left out: nothing changes there"] if unchanged else []
+    notes += [] if writer.errors.meant else ["what is written changes nothing: every change in it is 0"]
     if embeddings and place.layout == "peft":
         notes.append("the words that they bring for the prompt are left out: PEFT's layout has no place for them")
     return Made(
@@ -173,5 +175,6 @@ def _embeddings(sources: Sequence[Source]) -> dict[str, Tensor]:
             for key in keys.values():
                 tensor = source.file.tensor(key)
                 if not torch.equal(found.setdefault(key, tensor), tensor):
-                    raise AdapterDoesNotFit("two adapters bring different embeddings of one name", given=key)
+                    title = "two adapters bring different embeddings of one name"
+                    raise AdapterDoesNotFit(title, given=key, do="leave one of them out")
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,10 @@ from sakuga.errors import AdapterDoesNotFit, OutputError
 from sakuga.lora.formats.peft_config import HEADER_KEY
 from sakuga.lora.tools.spelling import Label, Layout, key_of
 from sakuga.tensors.write import Spool
-from sakuga.whole import appearing_whole, check_place, writing
+from sakuga.whole import Ours, appearing_whole, check_place, writing
 
 SUFFIX = ".safetensors"
+COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 ADDITIVE_PEFT = frozenset({"up", "down", "magnitude", "up_bias", "lora_embedding_A", "lora_embedding_B"})
 Numbers = Literal["fp16", "bf16", "fp32"]
@@ -45,10 +46,19 @@ class Place:
         if self.layout != "peft":
             check_suffix(self.path)
 
-    def check(self, components: Iterable[str] = ()) -> None:
+    def check(self) -> None:
         """Raise OutputError if nothing can or may be written there."""
-        ours = (PEFT_WEIGHTS, PEFT_CONFIG, *components).__contains__ if self.layout == "peft" else None
-        check_place(self.path, overwrite=self.overwrite, ours=ours)
+        check_place(self.path, overwrite=self.overwrite, ours=self.ours)
+
+    @property
+    def ours(self) -> Ours | None:
+        """What gives way to a new folder: another one of this layout."""
+        return _of_peft if self.layout == "peft" else None
+
+
+def _of_peft(name: str) -> bool:
+    *folder, file = name.split("/")
+    return file in (PEFT_WEIGHTS, PEFT_CONFIG) and (not folder or folder in [[part] for part in COMPONENTS])
 
 
 def check_suffix(path: Path) -> None:
@@ -79,6 +89,7 @@ class NewAdapter:
     ranks: Counter[int] = field(default_factory=Counter)
     size_bytes: int = 0
     notes: tuple[str, ...] = ()
+    unsound: list[str] = field(default_factory=list)  # labels of modules with NaN or infinity in them
     _spools: dict[str, Spool] = field(default_factory=dict)
     _scaled: dict[str, list[_Scaled]] = field(default_factory=dict)
     _open: ExitStack = field(default_factory=ExitStack)
@@ -102,6 +113,8 @@ class NewAdapter:
             )
         for leaf, tensor in leaves.items():
             self._write(label, key_of(label, leaf, layout), tensor)
+        if not all(is_finite(tensor) for tensor in leaves.values()):
+            self.unsound.append(label.name)
         rank = None if down is None else int(down.shape[0])
         if layout == "kohya" and state_alpha and rank is not None and "alpha" not in leaves:
             self._write(label, key_of(label, "alpha", layout), torch.tensor(float(rank if alpha is None else alpha)))
@@ -119,11 +132,16 @@ class NewAdapter:
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Write the file, or the folder. Raises OutputError, and AdapterDoesNotFit when there is nothing to write."""
         if not self.labels:
-            raise AdapterDoesNotFit("nothing is left to write: no module is changed", given=self.place.path.name)
+            raise AdapterDoesNotFit(
+                "nothing is left to write: no module is changed",
+                given=self.place.path.name,
+                expected="a change of some module",
+                do="give weights that are not 0, or models that differ",
+            )
         mixed = [scaled for scaled in self._scaled.values() if len({"magnitude" in one.leaves for one in scaled}) > 1]
         if mixed and self.place.layout != "kohya":
             title = f"{self.place.layout}'s layout holds DoRA for all modules of a part or for none"
-            raise AdapterDoesNotFit(title, do="write it in kohya's layout")
+            raise AdapterDoesNotFit(title, given=self.place.path.name, do="write it in kohya's layout")
         if self.place.layout == "peft":
             self._finish_folders(metadata)
             return
@@ -141,9 +159,8 @@ class NewAdapter:
 
     def _finish_folders(self, metadata: Mapping[str, str]) -> None:
         single = len(self._spools) == 1
-        ours = (PEFT_WEIGHTS, PEFT_CONFIG) if single else tuple(self._spools)
         place, overwrite = self.place.path, self.place.overwrite
-        with appearing_whole(place, overwrite=overwrite, ours=ours.__contains__) as new, writing(place):
+        with appearing_whole(place, overwrite=overwrite, ours=self.place.ours) as new, writing(place):
             for component, spool in self._spools.items():
                 folder = new.hidden if single else new.hidden / component
                 folder.mkdir(parents=True)
@@ -160,11 +177,11 @@ class NewAdapter:
     def _write(self, label: Label, key: str, tensor: Tensor) -> None:
         part = label.component if self.place.layout == "peft" else ""
         if part not in self._spools:
-            self._spools[part] = self._open.enter_context(Spool(self.place.path.parent))
+            self._spools[part] = self._open.enter_context(Spool(self.place.path))
         self._spools[part].add(key, tensor)
 
     def __enter__(self) -> Self:
-        self.place.check(("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3"))
+        self.place.check()
         return self
 
     def __exit__(
@@ -173,13 +190,21 @@ class NewAdapter:
         self._open.close()
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no number of it is NaN or infinite, in whatever format."""
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor.float()).all())
+
+
 def stored(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     """The tensor in the number format of the file. Raises AdapterDoesNotFit when it is beyond its range."""
     with torch.no_grad():
         cast = tensor.to(dtype)
     if not bool(torch.isfinite(cast).all()):
-        do = "write it with --dtype bf16 or fp32"
-        raise AdapterDoesNotFit(f"{name} is beyond the range of {word_of(dtype)}", do=do)
+        wider = "write it with --dtype bf16 or fp32" if dtype == torch.float16 else "give the adapters lower weights"
+        largest = f"numbers up to {torch.finfo(dtype).max:.3g}"
+        raise AdapterDoesNotFit(
+            f"a change is beyond the range of {word_of(dtype)}", given=name, expected=largest, do=wider
+        )
     return cast.contiguous()
 
 

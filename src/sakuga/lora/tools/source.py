@@ -26,7 +26,7 @@ from sakuga.tensors.file import TensorFile
 from sakuga.tensors.names import NameMap
 from sakuga.tensors.tables.families import FAMILIES, FamilyTable
 
-MISPLACED = ("name", "shape")
+MISPLACED = ("name", "bare", "shape")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +82,8 @@ def opened(
 ) -> tuple[Source, ...]:
     """The adapters (name, path), each held against ``names``, or against names that all of them know.
 
-    A Source that no names were found for is not held against any. Raises as ``read_adapter`` does.
+    A Source that no names were found for is not held against any. Raises as ``read_adapter`` does, and
+    AdapterDoesNotFit for adapters of different models.
     """
     files = [TensorFile.open(path) for _, path in paths]
     surveys = [survey(file) for file in files]
@@ -90,6 +91,7 @@ def opened(
         judge(found)
         _check_widths(found)
     if names is None:
+        _check_alike(list(zip(files, surveys, strict=True)))
         names = names_for(list(zip(files, surveys, strict=True)))
     if names is not None:
         surveys = [hold(found, file, names) for found, file in zip(surveys, files, strict=True)]
@@ -116,6 +118,40 @@ def _check_widths(found: Survey) -> None:
         )
 
 
+def _check_alike(given: Sequence[tuple[TensorFile, Survey]]) -> None:
+    """Raise AdapterDoesNotFit where no model is left that all of the adapters may be for: their families have nothing
+    in common, or some are as wide as a family's models and others are not.
+    """
+    (first, one), *others = given
+    for file, other in others:
+        if one.family.possible and other.family.possible and not {*one.family.possible} & {*other.family.possible}:
+            raise _unlike((first, _why(one)), (file, _why(other)))
+    for table in FAMILIES:
+        if not all(table.name in found.family.possible for _, found in given):
+            continue
+        wrong = [
+            any(one.verdict == "shape" for one in hold(found, file, _names(table)).modules) for file, found in given
+        ]
+        if not all(wrong):
+            if any(wrong):
+                fits, misfits = given[wrong.index(False)][0], given[wrong.index(True)][0]
+                raise _unlike((fits, f"as wide as {table.title}"), (misfits, "not as wide"))
+            return
+
+
+def _why(found: Survey) -> str:
+    return f"{found.family.phrase}, by {found.family.reason}"
+
+
+def _unlike(*told: tuple[TensorFile, str]) -> AdapterDoesNotFit:
+    return AdapterDoesNotFit(
+        "these adapters are for different models",
+        given="; ".join(f"{file.path.name}: {why}" for file, why in told),
+        expected="adapters of one family and one size of models",
+        do="leave out the one that does not belong here; sakuga lora show tells what each is for",
+    )
+
+
 def names_for(given: Sequence[tuple[TensorFile, Survey]]) -> NameMap | None:
     """The names of the first family in which every module of every file has a place; None where there is none.
 
@@ -140,6 +176,16 @@ def nameless(sources: Iterable[Source]) -> AdapterDoesNotFit:
         given=listed,
         expected="names of one family of models that is known",
         do="name the base that they are for with --base",
+    )
+
+
+def unlike_shapes(module: str, given: Sequence[tuple[Source, Sequence[int]]]) -> AdapterDoesNotFit:
+    """The error of adapters that change one module in different shapes."""
+    return AdapterDoesNotFit(
+        "these adapters are for models of different widths",
+        given=f"{module}: " + ", ".join(f"{list(shape)} in {source.file.path.name}" for source, shape in given),
+        expected="one shape of each module",
+        do="take adapters that were made for one model",
     )
 
 

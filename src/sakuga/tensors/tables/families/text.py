@@ -20,18 +20,29 @@ CLIP_WORDS, CLIP_POSITIONS = 49408, 77
 T5_WORDS, UMT5_WORDS = 32128, 256384
 
 
-def clip(*, width: int = 768, depth: int = 12, projection: int | None = None) -> Tree:
-    """A CLIP text encoder; with ``projection``, the class that has one, ``text_model.`` and ``text_projection``."""
+def clip(
+    *,
+    width: int = 768,
+    depth: int = 12,
+    projection: int | None = None,
+    inner: int | None = None,
+    words: int = CLIP_WORDS,
+    positions: int = CLIP_POSITIONS,
+) -> Tree:
+    """A CLIP text encoder; with ``projection``, the class that has one, ``text_model.`` and ``text_projection``.
+    ``inner``: width inside its feed-forwards, four times its own if nothing is said.
+    """
+    inner = inner or 4 * width
     layer: Tree = {
         **under("self_attn", projections("q_proj k_proj v_proj out_proj", width, width)),
         "layer_norm1": norm(width),
-        "mlp.fc1": linear(width, 4 * width),
-        "mlp.fc2": linear(4 * width, width),
+        "mlp.fc1": linear(width, inner),
+        "mlp.fc2": linear(inner, width),
         "layer_norm2": norm(width),
     }
     tree = {
-        "embeddings.token_embedding": embedding(CLIP_WORDS, width),
-        "embeddings.position_embedding": embedding(CLIP_POSITIONS, width),
+        "embeddings.token_embedding": embedding(words, width),
+        "embeddings.position_embedding": embedding(positions, width),
         **blocks("encoder.layers", depth, layer),
         "final_layer_norm": norm(width),
     }

@@ -19,9 +19,13 @@ def unet(
     context: int,
     linear_projection: bool = False,
     in_channels: int = 4,
+    out_channels: int = 4,
+    per_level: int = PER_LEVEL,
     added: int | None = None,
 ) -> Tree:
-    """A UNet. ``context``: width of the text's states; ``added``: width of what SDXL adds to the time, or None."""
+    """A UNet. ``context``: width of the text's states; ``added``: width of what SDXL adds to the time, or None;
+    ``per_level``: resnets of a level on the way down, one less than on the way up.
+    """
     time, levels = 4 * widths[0], len(widths)
     tree: dict[str, Parameters] = {"conv_in": conv(in_channels, widths[0], 3, 3)}
     tree.update(under("time_embedding", embedder(widths[0], time)))
@@ -34,7 +38,7 @@ def unet(
     now, skips = widths[0], [widths[0]]
     for level, (width, depth) in enumerate(zip(widths, depths, strict=True)):
         place = f"down_blocks.{level}"
-        for index in range(PER_LEVEL):
+        for index in range(per_level):
             tree.update(under(f"{place}.resnets.{index}", _resnet(now, width, time)))
             if depth:
                 tree.update(under(f"{place}.attentions.{index}", attention(width, depth)))
@@ -48,14 +52,14 @@ def unet(
     tree.update(under("mid_block.attentions.0", attention(now, middle_depth)))
     for level, (width, depth) in enumerate(zip(widths[::-1], depths[::-1], strict=True)):
         place = f"up_blocks.{level}"
-        for index in range(PER_LEVEL + 1):
+        for index in range(per_level + 1):
             tree.update(under(f"{place}.resnets.{index}", _resnet(now + skips.pop(), width, time)))
             if depth:
                 tree.update(under(f"{place}.attentions.{index}", attention(width, depth)))
             now = width
         if level < levels - 1:
             tree[f"{place}.upsamplers.0.conv"] = conv(width, width, 3, 3)
-    return {**tree, "conv_norm_out": norm(now), "conv_out": conv(now, 4, 3, 3)}
+    return {**tree, "conv_norm_out": norm(now), "conv_out": conv(now, out_channels, 3, 3)}
 
 
 def motion_modules(*, widths: tuple[int, ...] = (320, 640, 1280, 1280), middle: bool) -> Tree:
