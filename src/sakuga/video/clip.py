@@ -13,14 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
-from sakuga.errors import ClipError, nearest_name
+from sakuga.errors import ClipError, nearest_file
 from sakuga.video.tags import Colour
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Kind = Literal["video", "picture", "folder"]
+Kind = Literal["video", "moving", "picture", "folder"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,7 +109,7 @@ def no_such_file(path: Path) -> ClipError:
             do="save what it gives to a file first",
         )
     siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = nearest_name(path.name, siblings)
+    near = nearest_file(path.name, siblings)
     return ClipError(
         f"there is no file {path.name}",
         given=str(path),

@@ -75,6 +75,18 @@ def fit(width: int, height: int, multiple: int) -> Fit:
     return Fit(width=width, height=height, left=left, right=across - left, top=top, bottom=down - top)
 
 
+def cropped(frame: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The middle of the frame (height, width, 3) that has the shape of ``width`` x ``height``, at its own size."""
+    old_height, old_width = frame.shape[:2]
+    if old_height * width < height * old_width:
+        across = max(1, old_height * width // height)
+        left = (old_width - across) // 2
+        return frame[:, left : left + across]
+    down = max(1, old_width * height // width)
+    top = (old_height - down) // 2
+    return frame[top : top + down]
+
+
 def resize(frame: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """The frame (height, width, 3) at another size: averaged over areas to shrink, bicubic as soon as a side grows."""
     import cv2

@@ -17,6 +17,7 @@ from typing import Self
 
 from sakuga.errors import ClipError
 from sakuga.video.clip import Frame, Kind, frame_range
+from sakuga.video.moving import MovingPicture, open_moving
 from sakuga.video.pictures import PICTURE_SUFFIXES, Head, decode_picture, picture_bytes, picture_head, read_picture
 from sakuga.video.tags import Colour
 
@@ -86,13 +87,17 @@ class PictureClip:
         self.close()
 
 
-def open_picture(path: Path, rate: Fraction = PICTURE_RATE) -> PictureClip:
-    """A single picture as a clip of one frame, shown for 1 / ``rate`` seconds. Raises ``ClipError``."""
+def open_picture(path: Path, rate: Fraction = PICTURE_RATE) -> PictureClip | MovingPicture:
+    """A single picture as a clip of one frame, shown for 1 / ``rate`` seconds; an animated one at its own times.
+
+    Raises ``ClipError``.
+    """
     data = picture_bytes(path)
     height, width = decode_picture(data, path).shape[:2]
     head = picture_head(data)
-    notes = _moving_notes([path] if head and head.moving else [])
-    return PictureClip(path=path, kind="picture", pictures=(path,), width=width, height=height, rate=rate, notes=notes)
+    if head and head.moving:
+        return open_moving(path, data, width, height)
+    return PictureClip(path=path, kind="picture", pictures=(path,), width=width, height=height, rate=rate)
 
 
 def open_folder(path: Path, rate: Fraction = PICTURE_RATE) -> PictureClip:

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 from sakuga.errors import OutputError, nearest_name
 from sakuga.whole import Ours, check_place
 
-CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # by FFmpeg's names
-ENCODERS = {
-    "h264": ("libx264", {"crf": "16", "preset": "medium"}),
-    "vp9": ("libvpx-vp9", {"crf": "18", "b": "0", "row-mt": "1", "cpu-used": "2"}),
-}
+CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".gif": "gif"}  # by FFmpeg's names
+PROCESSOR = Path("/proc/cpuinfo")  # where Linux lists what the processor can do
 PICTURES_OUT = (".png", ".jpg", ".jpeg")
 MATROSKA_BASE = Fraction(1, 1000)  # as FFmpeg writes it
 FINE_TICKS = 90_000  # a second
 NUMBERED_PICTURE = re.compile(r"\d+\.png")
 PATTERN = re.compile(r"%0?\d*d")  # as other tools name numbered pictures
+
+
+@cache
+def steady_x264() -> dict[str, str]:
+    """Options with which x264 gives the same bytes every time, whatever the processor.
+
+    With AVX-512 it weighs blocks by memory that nobody filled (its macroblock tree, at widths that are no multiple of
+    128), so that is left out where there is any.
+    """
+    try:
+        flags = PROCESSOR.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    return {"x264-params": "asm=avx2"} if "avx512" in flags else {}
 
 
 def check_output(path: Path, *, frames: int | None = None, overwrite: bool = False) -> None:
@@ -43,14 +55,6 @@ def check_output(path: Path, *, frames: int | None = None, overwrite: bool = Fal
             nearest=nearest,
             do=f"name it, say {nearest or 'toon.mp4'}; nothing is written to stdout or to hidden folders",
         )
-    if suffix == ".gif":
-        raise OutputError(
-            "GIF is not written",
-            given=path.name,
-            expected="a video: its 256 colours and hundredths of a second would spoil both picture and times",
-            nearest=path.with_suffix(".mp4").name,
-            do="write a video, and turn it into a GIF with another tool",
-        )
     if suffix and suffix not in CONTAINERS and suffix not in PICTURES_OUT:
         near = nearest_name(suffix, (*CONTAINERS, *PICTURES_OUT))
         raise OutputError(
@@ -68,6 +72,18 @@ def check_output(path: Path, *, frames: int | None = None, overwrite: bool = Fal
 def ours_in(path: Path) -> Ours | None:
     """What may lie in a folder that an output of this name replaces: numbered pictures, if it is a folder itself."""
     return None if path.suffix else NUMBERED_PICTURE.fullmatch
+
+
+def check_folder(path: Path, *, overwrite: bool) -> None:
+    """Raise ``OutputError`` or ``OutputExists`` if ``path`` cannot or may not be a folder of numbered pictures.
+
+    ``overwrite`` allows to replace one that is there. Creates nothing.
+    """
+    if path.suffix.lower() in (*CONTAINERS, *PICTURES_OUT):
+        raise OutputError(
+            "the pictures go into a folder", given=str(path), expected="a name without suffix", do="name it frames, say"
+        )
+    check_place(path, overwrite=overwrite, ours=NUMBERED_PICTURE.fullmatch)
 
 
 def one_frame_only(suffix: str, given: str) -> OutputError:

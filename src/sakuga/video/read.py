@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import itertools
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -21,14 +21,15 @@ from sakuga.errors import ClipError
 from sakuga.video.clip import Clip, no_such_file, not_a_video, undecodable
 from sakuga.video.folder import PICTURE_RATE, open_folder, open_picture
 from sakuga.video.index import FrameIndex, Mark, Scan, counted_index, timed_index
+from sakuga.video.limits import DEMUXERS, check_limits
+from sakuga.video.picture_tags import colour_in, turn_in
 from sakuga.video.pictures import HEAD_BYTES, PICTURE_SUFFIXES, is_picture, over_white
-from sakuga.video.tags import Colour, decided
-from sakuga.video.turn import Turn, turn_by, turn_of
+from sakuga.video.tags import Colour
+from sakuga.video.turn import Turn
 from sakuga.video.videoclip import Shown, VideoClip
 
 if TYPE_CHECKING:
     import numpy as np
-    from av.buffer import Buffer
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.frame import VideoFrame
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 # once to count them (hidden frames of VP8, two fields in two packets, AVI's missing pts).
 TIMED_CONTAINERS = frozenset(("mov", "matroska", "mpegts"))
 TIMED_CODECS = frozenset(("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg", "png", "ffv1", "prores", "dnxhd"))
-LISTS = frozenset(("tty", "concat", "hls", "dash"))  # texts that FFmpeg would draw, or follow to other files
-FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
 
 def open_clip(path: Path, *, rate: Fraction = PICTURE_RATE) -> Clip:
@@ -117,9 +116,10 @@ def _open_video(path: Path, head: bytes) -> VideoClip:
     first = next(_pictures(path, number), None)
     if first is None:
         raise undecodable(path, "nothing came out of the decoder")
-    turn = _turn(first, notes)
+    check_limits(path, first.width, first.height, len(index.pts))
+    turn = turn_in(first, notes)
     width, height = turn.size(first.width, first.height)
-    painter = _Painter(size=(first.width, first.height), colour=_colour(first, notes), turn=turn)
+    painter = _Painter(size=(first.width, first.height), colour=colour_in(first, notes), turn=turn)
     return VideoClip(
         path=path,
         kind="picture" if len(index.pts) == 1 and (kind == "image2" or kind.endswith("_pipe")) else "video",
@@ -135,18 +135,27 @@ def _open_video(path: Path, head: bytes) -> VideoClip:
     )
 
 
+def container_comment(path: Path) -> str | None:
+    """The comment in a video's metadata; None where there is none. Raises ``ClipError``."""
+    with _opened(path) as container:
+        told = {key.lower(): value for key, value in container.metadata.items()}
+        return told.get("comment")
+
+
 def _opened(path: Path, head: bytes = b"") -> InputContainer:
     """The container, from a plain file and nothing else. Raises ``ClipError``."""
     import av
 
     try:
         # "file:" keeps names like "a:b.mp4" from being taken for an address
-        container = av.open(f"file:{path}", "r", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        container = av.open(
+            f"file:{path}",
+            "r",
+            options={"protocol_whitelist": "file", "format_whitelist": DEMUXERS},
+            metadata_errors="replace",
+        )
     except av.FFmpegError as error:
         raise not_a_video(path, head, error.strerror or "", ends_early=isinstance(error, av.EOFError)) from error
-    if container.format.name in LISTS:
-        container.close()
-        raise not_a_video(path, head, f"FFmpeg: {container.format.name}, a text")
     return container
 
 
@@ -165,7 +174,7 @@ def _video_stream(container: InputContainer, path: Path, notes: list[str]) -> in
         )
     stream = container.streams.video[films[0]]
     if getattr(stream, "codec_context", None) is None:
-        raise undecodable(path, "there is no decoder for its video codec")
+        raise undecodable(path, "there is no decoder for its video codec, or the file breaks off before it is named")
     rest = [other.type for other in container.streams if other.index != stream.index and other.type != "audio"]
     if rest:
         notes.append(f"streams that are not used: {', '.join(rest)}; of videos the first counts")
@@ -270,30 +279,3 @@ def _readable(packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoSt
 
     with contextlib.suppress(av.FFmpegError):
         yield from (packet for packet in packets if packet.size)
-
-
-def _turn(picture: VideoFrame, notes: list[str]) -> Turn:
-    try:
-        beside = cast("Mapping[str, Buffer]", picture.side_data)
-        turn = turn_of(bytes(beside["DISPLAYMATRIX"])) if "DISPLAYMATRIX" in beside else Turn()
-    except ValueError:  # PyAV lists no data that are newer than itself, but knows the angle even then
-        turn = turn_by(picture.rotation)
-    if turn is None:
-        notes.append(f"it asks to be turned by {picture.rotation} degrees, which is not done")
-    return turn or Turn()
-
-
-def _colour(picture: VideoFrame, notes: list[str]) -> Colour:
-    """The picture's tags, with what they leave open decided as players do."""
-    full = picture.color_range == FULL_RANGE or picture.format.name.startswith("yuvj")
-    tags = Colour(
-        matrix=picture.colorspace,
-        primaries=picture.color_primaries,
-        transfer=picture.color_trc,
-        full_range=full or picture.format.is_rgb or picture.format.name == "pal8",
-    )
-    colour, found = decided(tags, picture.width, picture.height)
-    notes += found
-    if picture.interlaced_frame:
-        notes.append("it is interlaced; its two fields are not separated")
-    return colour

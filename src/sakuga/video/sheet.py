@@ -45,6 +45,28 @@ def contact_sheet(rows: Sequence[Sequence[NDArray[np.uint8]]], labels: Sequence[
     return np.concatenate(parts, axis=0)
 
 
+def grid_sheet(
+    rows: Sequence[Sequence[NDArray[np.uint8]]], columns: Sequence[str], labels: Sequence[str], title: str = ""
+) -> NDArray[np.uint8]:
+    """A table of frames (height, width, 3) of one size on white: a label above each column, one above each row.
+
+    Letters that are not ASCII become question marks. A label that is too long is drawn smaller.
+    """
+    assert rows and all(len(row) == len(columns) for row in rows) and len(rows) == len(labels)
+    height, width = rows[0][0].shape[:2]
+    label_height = min(max(height // LABEL_SHARE, LABEL_HEIGHTS[0]), LABEL_HEIGHTS[1])
+    whole = len(columns) * (width + GAP) + GAP
+    parts = [_label(title, whole, label_height)] if title else []
+    if any(columns):
+        heads = [_label(text, width + GAP, label_height) for text in columns]
+        parts.append(np.pad(beside(*heads), ((0, 0), (0, GAP), (0, 0)), constant_values=PAPER))
+    for row, label in zip(rows, labels, strict=True):
+        if label:
+            parts.append(_label(label, whole, label_height))
+        parts.append(np.pad(_row(row), ((0, GAP), (GAP, GAP), (0, 0)), constant_values=PAPER))
+    return np.concatenate(parts, axis=0)
+
+
 def _row(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     spaced = [np.pad(frame, ((0, 0), (0, GAP), (0, 0)), constant_values=PAPER) for frame in frames]
     return beside(*spaced)[:, :-GAP]

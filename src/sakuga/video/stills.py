@@ -5,12 +5,15 @@ Pictures hold neither times nor sound; what is left out so is told in ``notes``.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
 
 from sakuga.errors import OutputError
 from sakuga.video.clip import Clip, Frame
-from sakuga.video.outputs import PICTURES_OUT, check_output, one_frame_only
+from sakuga.video.comment import with_comment
+from sakuga.video.outputs import NUMBERED_PICTURE, PICTURES_OUT, check_output, one_frame_only
 from sakuga.video.pictures import encode_picture
 from sakuga.whole import appearing_whole, writing
 
@@ -34,8 +37,8 @@ class Sink(Protocol):
 class PictureSink:
     """One frame as a PNG or JPEG, as the suffix of ``final`` says, written at the hidden ``path``."""
 
-    def __init__(self, path: Path, final: Path, like: Clip) -> None:
-        self.path, self.final = path, final
+    def __init__(self, path: Path, final: Path, like: Clip, comment: str) -> None:
+        self.path, self.final, self.comment = path, final, comment
         self.notes = _sound_note(like)
         self._filled = False
 
@@ -43,7 +46,7 @@ class PictureSink:
         if self._filled:
             raise one_frame_only(self.final.suffix, f"a second frame, number {frame.index}")
         with writing(self.final):
-            self.path.write_bytes(encode_picture(frame.pixels, self.final.suffix))
+            self.path.write_bytes(with_comment(encode_picture(frame.pixels, self.final.suffix), self.comment))
         self._filled = True
 
     def finish(self) -> None:
@@ -83,6 +86,39 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], *, overwrite: bool = Fa
         raise OutputError(f"{path.name} is no name for a picture", given=str(path), expected=".png or .jpg")
     with appearing_whole(path, overwrite=overwrite) as appearing, writing(path):
         appearing.hidden.write_bytes(encode_picture(pixels, path.suffix))
+
+
+class NumberedPictures:
+    """Finished frames as PNGs in a folder of their own, 0.png, 1.png …, in a ``with`` block: whole at its end, nothing
+    on an error. A ``path`` of None is no folder, and nothing is written. Raises ``OutputError``, ``OutputExists``.
+    """
+
+    def __init__(self, path: Path | None, *, overwrite: bool = False) -> None:
+        self.path, self._overwrite, self._count = path, overwrite, 0
+        self._hidden: Path | None = None
+        self._block = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        if self.path is not None:
+            with contextlib.ExitStack() as block:
+                whole = appearing_whole(self.path, overwrite=self._overwrite, ours=NUMBERED_PICTURE.fullmatch)
+                self._hidden = block.enter_context(whole).hidden
+                with writing(self.path):
+                    self._hidden.mkdir()
+                self._block = block.pop_all()
+        return self
+
+    def write(self, pixels: NDArray[np.uint8]) -> None:
+        """Add the next frame, RGB uint8 (height, width, 3)."""
+        if self.path is not None and self._hidden is not None:
+            with writing(self.path):
+                (self._hidden / f"{self._count}.png").write_bytes(encode_picture(pixels, ".png"))
+            self._count += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._block.__exit__(kind, error, trace)
 
 
 def _sound_note(like: Clip) -> tuple[str, ...]:
