@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from sakuga.render.annotators import canny, lineart, tile
+from sakuga.render.annotators import canny, depth, inpaint, lineart, lineart_anime, none, normal, softedge, tile
 
 cv2 = pytest.importorskip("cv2")
 
@@ -62,3 +63,58 @@ def test_canny_is_opencv_s_with_the_thresholds_of_its_controlnets():
 
 def test_tile_is_the_frame():
     assert np.array_equal(tile.draw(scene(20, 30)), scene(20, 30))
+
+
+def test_softedge_without_its_network_follows_contours_and_leaves_texture_and_shading():
+    frame = np.full((200, 200, 3), 200, dtype=np.uint8)
+    frame[40:160, 40:160] = 60
+    edges = softedge.draw(frame)[..., 0].astype(np.float64)
+    assert edges[100, 38:42].max() > 200 and edges[38:42, 100].max() > 200
+    assert edges[100, 60:140].max() < 20 and edges[:20].max() < 20
+    y, x = np.mgrid[:200, :200]
+    shading = np.repeat((60 + x * 120 // 200)[..., None], 3, axis=2).astype(np.uint8)
+    texture = np.repeat(((x + y) % 2 * 60 + 100)[..., None], 3, axis=2).astype(np.uint8)
+    assert softedge.draw(shading).max() < 20 and softedge.draw(texture)[8:-8, 8:-8].max() < 20
+
+
+def test_softedge_sees_a_step_of_colour_that_has_no_step_of_light():
+    frame = np.zeros((100, 100, 3), dtype=np.uint8)
+    frame[:, :50], frame[:, 50:] = (150, 60, 60), (60, 106, 60)
+    assert softedge.draw(frame)[50, 48:52].max() > 128
+
+
+def test_networks_see_multiples_of_64_and_the_drawing_comes_back():
+    seen = []
+
+    def network(pixels):
+        seen.append((pixels.shape, float(pixels.min()), float(pixels.max())))
+        return pixels[:1] / 255
+
+    sizes = {(100, 200): (128, 192), (64, 128): (64, 128), (20, 30): (64, 64), (95, 97): (64, 128)}
+    for size, worked in sizes.items():
+        frame = np.full((*size, 3), 51, dtype=np.uint8)
+        assert (softedge.draw(frame, network) == 51).all()
+        assert (lineart.draw(frame, network) == 204).all()
+        assert np.abs(lineart_anime.draw(frame, network).astype(int) - 204).max() <= 1
+        shapes = [tuple(shape) for shape, _, _ in seen[-3:]]
+        anime = tuple(-(-n // 256) * 256 for n in worked)
+        assert shapes == [(3, *worked), (3, *worked), (3, *anime)]
+    assert all(low == high == 51 for _, low, high in seen)
+
+
+def test_depth_reaches_from_black_to_white_and_level_ground_is_black():
+    slope = torch.linspace(3, 7, 64 * 64).reshape(1, 64, 64)
+    drawn = depth.draw(np.zeros((64, 64, 3), dtype=np.uint8), lambda pixels: slope)
+    assert drawn.min() == 0 and drawn.max() == 255 and (np.diff(drawn[32, :, 0].astype(int)) >= 0).all()
+    assert not depth.draw(np.zeros((64, 64, 3), dtype=np.uint8), lambda pixels: slope * 0 + 5).any()
+
+
+def test_normals_are_drawn_as_the_network_gives_them():
+    shares = torch.tensor([0.5, 0.25, 1.0]).reshape(3, 1, 1).expand(3, 64, 64)
+    drawn = normal.draw(np.zeros((64, 64, 3), dtype=np.uint8), lambda pixels: shares)
+    assert tuple(drawn[5, 6]) == (127, 63, 255)
+
+
+def test_none_and_inpaint_are_the_frame():
+    assert np.array_equal(none.draw(scene(20, 30)), scene(20, 30))
+    assert np.array_equal(inpaint.draw(scene(20, 30)), scene(20, 30))

@@ -14,7 +14,7 @@ from sakuga.models.weights import weights_of
 
 def base_of(drawn: Outline, where: Placement, codec: Loaded[Codec] | None) -> Bundle:
     """Fill ``drawn`` (which is used up by this). ``codec`` takes the place of its own VAE; one of the two is there."""
-    check_agree(drawn, codec.part if codec else None)
+    check_agree(drawn, codec.part.channels if codec else None)
     origin = weights_of(drawn)
     unet = drawn.unet.filled(where.dtype)
     text = drawn.text_encoder.filled(where.full)

@@ -14,11 +14,12 @@ from sakuga.models.family import Defaults, Family
 from sakuga.models.motion import MotionModules
 from sakuga.models.schedule import Schedule
 from sakuga.models.signatures import Role
-from sakuga.models.skeletons import TextEncoder, UNet
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import CLIPTokenizer
+
+    from sakuga.models.skeletons import TextEncoder, UNet
 
 Part = TypeVar("Part")
 

@@ -1,8 +1,10 @@
 """A prompt as rows of 77 tokens: words with their strength of attention, embeddings in their place, pure of any model.
 
 A row is BOS, at most 75 tokens, EOS, and EOS again up to 77, as the text encoder was trained. A1111's web UI cuts long
-prompts so; Diffutoon cuts one long tokenisation every 77 tokens instead, so that only its first row has a BOS, which no
-text encoder ever saw. Vectors of one embedding are never torn apart.
+prompts so, and reads brackets as emphasis; vectors of one embedding are never torn apart.
+
+The style "plain" is that of DiffSynth 1.x: every sign is text, and one long tokenisation is cut every 77 tokens, so
+that only the first row has a BOS and only the last an EOS before its padding.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-from transformers import CLIPTokenizer
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sakuga.errors import FileProblem, JobError
 from sakuga.models.embedding import Embedding
 from sakuga.spec.prompt import parse_emphasis
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +33,18 @@ class Slot:
 
 
 Row = tuple[Slot, ...]
+Style: TypeAlias = Literal["a1111", "plain"]
 
 
-def rows_of(text: str, tokenizer: CLIPTokenizer, embeddings: Sequence[Embedding], positions: int) -> tuple[Row, ...]:
+def rows_of(
+    text: str, tokenizer: CLIPTokenizer, embeddings: Sequence[Embedding], positions: int, style: Style = "a1111"
+) -> tuple[Row, ...]:
     """The rows of a prompt, each ``positions`` long; at least one. Raises JobError and FileProblem."""
+    if style == "plain":
+        return _plain_rows(text, tokenizer, embeddings, positions)
     room = positions - 2
     rows: list[list[Slot]] = [[]]
-    for piece in _pieces(text, tokenizer, embeddings):
+    for piece in _pieces(parse_emphasis(text), tokenizer, embeddings):
         if len(piece) > room:
             raise FileProblem(
                 "an embedding is longer than a prompt may be",
@@ -48,6 +57,17 @@ def rows_of(text: str, tokenizer: CLIPTokenizer, embeddings: Sequence[Embedding]
     return tuple(_framed(row, tokenizer, positions) for row in rows)
 
 
+def _plain_rows(
+    text: str, tokenizer: CLIPTokenizer, embeddings: Sequence[Embedding], positions: int
+) -> tuple[Row, ...]:
+    """BOS, all tokens and EOS in a line, EOS again up to whole rows, cut wherever a row is full."""
+    begin, end = Slot(token=int(tokenizer.bos_token_id)), Slot(token=int(tokenizer.eos_token_id))
+    pieces = _pieces(((text, 1.0),), tokenizer, embeddings)
+    line = [begin, *(slot for piece in pieces for slot in piece), end]
+    line += [end] * (-len(line) % positions)
+    return tuple(tuple(line[first : first + positions]) for first in range(0, len(line), positions))
+
+
 def _framed(slots: Iterable[Slot], tokenizer: CLIPTokenizer, positions: int) -> Row:
     begin, end = Slot(token=int(tokenizer.bos_token_id)), Slot(token=int(tokenizer.eos_token_id))
     inner = (begin, *slots, end)
@@ -55,11 +75,13 @@ def _framed(slots: Iterable[Slot], tokenizer: CLIPTokenizer, positions: int) -> 
     return inner + (padding,) * (positions - len(inner))
 
 
-def _pieces(text: str, tokenizer: CLIPTokenizer, embeddings: Sequence[Embedding]) -> Iterator[list[Slot]]:
-    """What must stay in one row: single tokens, and all vectors of an embedding."""
+def _pieces(
+    parts: Iterable[tuple[str, float]], tokenizer: CLIPTokenizer, embeddings: Sequence[Embedding]
+) -> Iterator[list[Slot]]:
+    """What belongs together, of texts with their strengths: single tokens, and all vectors of an embedding."""
     known = _by_name(embeddings)
     pattern = _pattern(known)
-    for words, strength in parse_emphasis(text):
+    for words, strength in parts:
         place = 0
         for match in pattern.finditer(words) if pattern else ():
             yield from _words(words[place : match.start()], strength, tokenizer)

@@ -6,12 +6,21 @@ sizes of its own: channels and factor are the model's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from sakuga.models.skeletons import Vae
+if TYPE_CHECKING:
+    from sakuga.models.skeletons import Vae
+
+
+def factor_of(config: Mapping[str, Any]) -> int:
+    """Pixels along a side of one latent, from the config of an autoencoder: every level but the last halves them."""
+    widths = config.get("block_out_channels") or config["encoder_block_out_channels"]  # the name in Tiny and DC
+    return int(2 ** (len(widths) - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +37,7 @@ class Codec:
     @property
     def factor(self) -> int:
         """Pixels along a side of one latent."""
-        ratio = getattr(self.vae, "spatial_compression_ratio", None)  # AutoencoderDC says it
-        if ratio is not None:
-            return int(ratio)
-        config = self.vae.config
-        widths = config.get("block_out_channels") or config["encoder_block_out_channels"]  # AutoencoderTiny's name
-        return int(2 ** (len(widths) - 1))
+        return factor_of(self.vae.config)
 
     @property
     def scaling(self) -> float:
@@ -56,9 +60,14 @@ class Codec:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels [B, 3, H, W] float32 in -1 … 1 of latents as ``encode`` gives them."""
+        return self.unclamped(latents).clamp(-1, 1)
+
+    @torch.no_grad()
+    def unclamped(self, latents: Tensor) -> Tensor:
+        """As ``decode``, with what is beyond black and white, so that parts of a picture can be averaged first."""
         given = latents.to(self.vae.device, torch.float32) / self.scaling + self.shift
         pixels: Tensor = self.vae.decode(given.to(self.vae.dtype)).sample
-        return pixels.float().clamp(-1, 1)
+        return pixels.float()
 
 
 def _mean(encoded: object) -> Tensor:

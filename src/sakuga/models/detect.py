@@ -116,7 +116,7 @@ def _unknown(near: Reading | None, keys: Keys, name: str) -> UnknownFile:
     return UnknownFile(
         f"{name} is a file of tensors, but of no kind that is known here",
         given=f"{counted(len(keys), 'tensor')}: {shown}{' …' if len(keys) > 3 else ''}" if len(keys) else "no tensors",
-        expected="a checkpoint, UNet, VAE, text encoder, ControlNet, motion module, embedding or adapter",
+        expected="a checkpoint, UNet, VAE, text encoder, ControlNet, motion module, embedding, adapter or annotator",
         nearest=told,
         do="check that it is the file that you meant",
     )

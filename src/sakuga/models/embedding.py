@@ -98,10 +98,10 @@ def check_width(embedding: Embedding, base: Texted) -> None:
     width = embedding.vectors.shape[1]
     if width != base.text_width:
         raise FileProblem(
-            f"the embedding {embedding.name} was made for another family of models",
+            f"the embedding {embedding.name} was made for a text encoder of another width",
             given=f"vectors of width {width}",
             expected=f"{base.text_width}, as the text encoder of {base.name} has",
-            do="take it out, or choose another base",
+            do="take it out, or choose a base whose text encoder is as wide as the vectors",
         )
 
 

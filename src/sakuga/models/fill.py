@@ -27,18 +27,19 @@ class Place:
     name: str
 
 
-def locate(skeleton: nn.Module, files: Iterable[TensorFile], names: Mapping[str, tuple[str, ...]]) -> tuple[Place, ...]:
-    """The place of every weight of ``skeleton``; ``names`` has its possible names in the files, by parameter.
+def locate(
+    shapes: Mapping[str, tuple[int, ...]], files: Iterable[TensorFile], names: Mapping[str, tuple[str, ...]]
+) -> tuple[Place, ...]:
+    """The place of every weight of a model; ``names`` has its possible names in the files, by parameter.
 
     Raises FileProblem for weights that are missing or of another size.
     """
     held = {name: file for file in files for name in file.names}
     label = next(iter(held.values())).path.name if held else "a file without tensors"
-    sizes = {key: tuple(tensor.shape) for key, tensor in skeleton.state_dict().items()}
-    found = {key: next((name for name in names.get(key, ()) if name in held), None) for key in sizes}
+    found = {key: next((name for name in names.get(key, ()) if name in held), None) for key in shapes}
     _check_present(label, names, found)
     places = tuple(Place(parameter=key, file=held[name], name=name) for key, name in found.items() if name is not None)
-    _check_sizes(label, places, sizes)
+    _check_sizes(label, places, shapes)
     return places
 
 

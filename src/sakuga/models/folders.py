@@ -6,6 +6,7 @@ Classes are chosen from a closed table; nothing that a config names is ever impo
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,7 @@ class PartFolder:
 
 def is_bundle(folder: Path) -> bool:
     """Whether a folder holds a whole model as diffusers writes it."""
-    return (folder / "unet" / "config.json").is_file()
+    return os.path.isfile(folder / "unet" / "config.json")
 
 
 def read_config(path: Path) -> dict[str, Any]:

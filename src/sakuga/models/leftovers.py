@@ -10,6 +10,11 @@ from sakuga.models.bundle import Leftover
 REASONS: tuple[tuple[str, str], ...] = (
     (r"(.*\.)?position_ids$", "a counter that the model makes by itself"),
     (r"(state_dict\.)?model_ema\.", "the averaged copy (EMA) of the UNet; the ordinary weights are used"),
+    (r".*num_batches_tracked$", "a counter of the training"),
+    (
+        r"(.*\.)?(pretrained\.model\.(head|norm)|scratch\.refinenet4\.resConfUnit1|encoder\.original_model\.bn2)\.",
+        "a layer of the network that its result does not go through",
+    ),
     (r"(optimizer_states|lr_schedulers|callbacks|loops)\.", "the state of a training"),
     (r"(state_dict\.)?(first_stage_model\.)?loss\.", "a loss network, needed for training only"),
     (

@@ -57,7 +57,7 @@ class Library:
         """
         assert role != ADAPTER, "names of adapters are found by lora/library/names.py"
         path = Path(ref).expanduser()
-        if path.exists() and is_path(ref):
+        if is_path(ref) and os.path.exists(path):
             return path
         if is_path(ref):
             raise not_there(path, "a file or folder that is there, or a name in the library")
@@ -65,7 +65,7 @@ class Library:
             found = [item for item in _items(folder) if _name(item) == str(ref) and _has_role(item, role)]
             if found:
                 return min(found, key=_preference)
-        if path.exists():
+        if os.path.exists(path):
             return path
         raise self._unknown(str(ref), role)
 
@@ -100,13 +100,22 @@ class Library:
         found = {_name(item) for item in items if _stands_in(_name(item), text) and _has_role(item, role)}
         return tuple(sorted(found))
 
+    def files_for(self, stem: str, inside: str) -> Iterator[Path]:
+        """Files called ``stem``, then all others that lie right in a folder called ``inside``, folder by folder."""
+        for folder in self.folders:
+            items = [item for item in _items(folder) if item.is_file()]
+            yield from (item for item in items if item.stem == stem)
+            yield from (item for item in items if item.stem != stem and item.parent.name.lower() == inside.lower())
+
     def _unknown(self, name: str, role: str) -> FileProblem:
         known = self.names(role)
         own = ", ".join(str(folder) for folder in self.folders if not folder.is_relative_to(STARTER))
+        unread = ", ".join(str(path) for folder in self.folders for path in _unread(folder))
+        shut = f"; there is no right to read {unread}" if unread else ""
         return FileProblem(
             f"nothing of that name serves as {spoken(role)}",
             given=name,
-            expected=", ".join(known) if known else f"a path; no folder holds {spoken(role)} yet",
+            expected=(", ".join(known) if known else f"a path; no folder holds {spoken(role)} yet") + shut,
             nearest=nearest_name(name, known),
             do=f"give a path, name its folder with --models, or put the file into a folder that is searched: {own}",
         )
@@ -116,10 +125,8 @@ def _items(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
     """Everything below a folder that may have a name: files of tensors, folders with a config. Sorted."""
     if depth == DEPTH and _is_model(folder):
         yield folder
-    if not folder.is_dir():
-        return
-    for item in sorted(folder.iterdir()):
-        if item.is_dir():
+    for item in _listed(folder):
+        if os.path.isdir(item):
             if _is_model(item):
                 yield item
             elif depth > 0 and not item.name.startswith("."):
@@ -128,12 +135,29 @@ def _items(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
             yield item
 
 
+def _listed(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where it is not there or may not be read, which ``_unread`` tells."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _unread(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """The folders below that may not be read."""
+    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+        yield folder
+    for item in _listed(folder) if depth >= 0 else ():
+        if not item.name.startswith(".") and os.path.isdir(item):
+            yield from _unread(item, depth - 1)
+
+
 def _is_model(folder: Path) -> bool:
-    return is_bundle(folder) or any((folder / name).is_file() for name in ("config.json", *ADAPTER_FILES))
+    return is_bundle(folder) or any(os.path.isfile(folder / name) for name in ("config.json", *ADAPTER_FILES))
 
 
 def _name(item: Path) -> str:
-    return item.resolve().name if item.is_dir() else item.stem
+    return item.resolve().name if os.path.isdir(item) else item.stem
 
 
 def _stands_in(name: str, text: str) -> bool:

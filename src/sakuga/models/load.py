@@ -6,7 +6,9 @@ Refuses files of other families and roles by name, and parts that do not fit the
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sakuga.errors import FileProblem, UnknownFile
 from sakuga.models.base import base_of
@@ -21,8 +23,10 @@ from sakuga.models.motion import MotionModules
 from sakuga.models.outline import outline
 from sakuga.models.parts import PartFiles, control_blueprint, vae_blueprint
 from sakuga.models.signatures import spoken
-from sakuga.models.skeletons import Control
 from sakuga.models.sources import sources_of
+
+if TYPE_CHECKING:
+    from sakuga.models.skeletons import Control
 
 
 def load_base(ref: str | Path, library: Library, where: Placement, *, vae: str | Path | None = None) -> Bundle:
@@ -56,7 +60,7 @@ def load_control(
     family_named(_known(path, "control").family, of=path.name)
     part = PartFiles.at(path)
     drawn = control_blueprint(part, base.family)
-    _check_fits(drawn.skeleton, base, path)
+    _check_fits(drawn.config, base, path)
     built = drawn.filled(where.dtype)
     return Loaded(part=built.module.to(where.device), sources=sources_of(part, "control", built.used))
 
@@ -85,10 +89,10 @@ def _known(path: Path, role: str) -> Recognised:
     return known
 
 
-def _check_fits(control: Control, base: Bundle, path: Path) -> None:
+def _check_fits(control: Mapping[str, Any], base: Bundle, path: Path) -> None:
     """A ControlNet adds to the UNet's features: widths, levels and the factor of its picture have to agree."""
     for key in ("block_out_channels", "layers_per_block", "cross_attention_dim", "in_channels"):
-        has, needs = control.config[key], base.unet.config[key]
+        has, needs = control[key], base.unet.config[key]
         if _plain(has) != _plain(needs):
             raise FileProblem(
                 f"{path.name} was made for another model than {base.name}",
@@ -96,7 +100,7 @@ def _check_fits(control: Control, base: Bundle, path: Path) -> None:
                 expected=f"{_plain(needs)}, as in the base",
                 do="choose a ControlNet for this base, or another base",
             )
-    factor = 2 ** (len(control.config["conditioning_embedding_out_channels"]) - 1)
+    factor = 2 ** (len(control["conditioning_embedding_out_channels"]) - 1)
     if factor != base.codec.factor:
         raise FileProblem(
             f"{path.name} was made for another codec than that of {base.name}",

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sakuga.errors import FileProblem, UnknownFile
-from sakuga.models.codec import Codec
+from sakuga.models.codec import factor_of
 from sakuga.models.detect import LDM_PREFIX, Recognised, recognise
 from sakuga.models.families import family_named
 from sakuga.models.family import Defaults, Family
@@ -24,6 +25,7 @@ from sakuga.models.schedule import Schedule
 from sakuga.models.settings import read_settings
 from sakuga.models.signatures import spoken
 from sakuga.tensors.file import TensorFile
+from sakuga.tensors.names import NameMap
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,12 +57,27 @@ class Outline:
     @property
     def text_width(self) -> int:
         """Channels of the text encoder."""
-        return int(self.text_encoder.skeleton.config.hidden_size)
+        return int(self.text_encoder.config["hidden_size"])
 
     @property
     def text_layers(self) -> int:
         """Layers of the text encoder, which bound clip_skip."""
-        return int(self.text_encoder.skeleton.config.num_hidden_layers)
+        return int(self.text_encoder.config["num_hidden_layers"])
+
+    @cached_property
+    def names(self) -> NameMap:
+        """What the modules that adapters may change are called in files, with their shapes."""
+        return NameMap.of({"unet": self.unet.tree, "text_encoder": self.text_encoder.tree})
+
+    @property
+    def factor(self) -> int:
+        """Pixels along a side of one latent; 8 where its VAE is left out of account."""
+        return factor_of(self.vae.config) if self.vae else 8
+
+    @property
+    def multiple(self) -> int:
+        """Pixels that width and height have to be a multiple of; what does not is padded."""
+        return self.factor * int(2 ** (len(self.unet.config["down_block_types"]) - 1))
 
     @property
     def parts(self) -> Mapping[str, nn.Module]:
@@ -87,7 +104,7 @@ def outline(ref: str | Path, library: Library, *, own_vae: bool = True) -> Outli
     for blueprint in (drawn.unet, drawn.text_encoder, drawn.vae):
         if blueprint is not None:
             blueprint.places()
-    check_agree(drawn, Codec(vae=drawn.vae.skeleton) if drawn.vae else None)
+    check_agree(drawn, int(drawn.vae.config["latent_channels"]) if drawn.vae else None)
     return drawn
 
 
@@ -142,16 +159,15 @@ def _check_parts(file: TensorFile, keys: Keys, own_vae: bool) -> None:
         )
 
 
-def check_agree(drawn: Outline, codec: Codec | None) -> None:
-    """Raise FileProblem unless the parts speak of the same latents and the same words."""
-    unet: Any = drawn.unet.skeleton.config
-    text_width = drawn.text_encoder.skeleton.config.hidden_size
+def check_agree(drawn: Outline, latent_channels: int | None) -> None:
+    """Raise FileProblem unless the parts speak of the same words, and of the latents of a VAE if one is known."""
+    unet = drawn.unet.config
     findings = [
         ("channels that the UNet takes and gives", unet["in_channels"], unet["out_channels"]),
-        ("widths of text in UNet and text encoder", unet["cross_attention_dim"], text_width),
+        ("widths of text in UNet and text encoder", unet["cross_attention_dim"], drawn.text_width),
     ]
-    if codec is not None:
-        findings.append(("channels of UNet and VAE", unet["in_channels"], codec.channels))
+    if latent_channels is not None:
+        findings.append(("channels of UNet and VAE", unet["in_channels"], latent_channels))
     for what, one, other in findings:
         if one != other:
             raise FileProblem(

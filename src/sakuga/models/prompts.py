@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from sakuga.errors import JobError
 from sakuga.models.bundle import Bundle
-from sakuga.models.chunks import Row, Slot, rows_of
+from sakuga.models.chunks import Row, Slot, Style, rows_of
 from sakuga.models.embedding import Embedding, check_width
-from sakuga.models.skeletons import TextEncoder
 from sakuga.models.tokenizer import POSITIONS
+
+if TYPE_CHECKING:
+    from sakuga.models.skeletons import TextEncoder
 
 # Below this share of the spread a mean is but rounding, and keeping it would mean dividing noise by noise: so it
 # is with text encoders whose last norm was hardly trained.
@@ -43,7 +45,13 @@ class Encoded(NamedTuple):
 
 
 def encode(
-    bundle: Bundle, text: str, *, clip_skip: int = 1, embeddings: Sequence[Embedding] = (), least_rows: int = 1
+    bundle: Bundle,
+    text: str,
+    *,
+    clip_skip: int = 1,
+    embeddings: Sequence[Embedding] = (),
+    least_rows: int = 1,
+    style: Style = "a1111",
 ) -> Encoded:
     """Encode ``text``. ``clip_skip`` k stops k − 1 layers early, before the final norm; ``least_rows``: padded with "".
 
@@ -62,7 +70,7 @@ def encode(
             do="1 uses all layers, 2 leaves out the last",
         )
     positions = min(POSITIONS, int(bundle.text_encoder.config.max_position_embeddings))
-    rows = rows_of(text, bundle.tokenizer, embeddings, positions)
+    rows = rows_of(text, bundle.tokenizer, embeddings, positions, style)
     empty = rows_of("", bundle.tokenizer, (), positions)
     padded = rows + empty * (least_rows - len(rows))
     states = torch.cat([_row_states(bundle.text_encoder, row, clip_skip) for row in padded], dim=1)
@@ -70,9 +78,22 @@ def encode(
 
 
 def encode_pair(
-    bundle: Bundle, text: str, negative: str, *, clip_skip: int = 1, embeddings: Sequence[Embedding] = ()
+    bundle: Bundle,
+    text: str,
+    negative: str,
+    *,
+    clip_skip: int = 1,
+    embeddings: Sequence[Embedding] = (),
+    style: Style = "a1111",
 ) -> tuple[Encoded, Encoded]:
-    """A prompt and its negative, padded to the same number of rows so that one batch can hold both."""
+    """A prompt and its negative. In A1111's style they are padded to as many rows, so that one batch can hold both; the
+    plain style leaves each as long as it is, because padding is not without effect.
+    """
+    if style == "plain":
+        return (
+            encode(bundle, text, clip_skip=clip_skip, embeddings=embeddings, style=style),
+            encode(bundle, negative, clip_skip=clip_skip, embeddings=embeddings, style=style),
+        )
     first = encode(bundle, text, clip_skip=clip_skip, embeddings=embeddings)
     second = encode(bundle, negative, clip_skip=clip_skip, embeddings=embeddings, least_rows=first.used.rows)
     if first.used.rows < second.used.rows:
@@ -123,15 +144,19 @@ def _emphasised(states: Tensor, row: Row) -> Tensor:
 
 
 def _used(bundle: Bundle, rows: Sequence[Row], count: int) -> Used:
-    inner = [slot for row in rows for slot in row[1 : 1 + _content(row, bundle)]]
+    inner = [slot for row in rows for slot in _content(row, bundle)]
     names = dict.fromkeys(slot.embedding.name for slot in inner if slot.embedding)
     return Used(tokens=tuple(_spoken(slot, bundle) for slot in inner), embeddings=tuple(names), rows=count)
 
 
-def _content(row: Row, bundle: Bundle) -> int:
-    """How many slots of a row are neither BOS, EOS nor padding."""
-    end = int(bundle.tokenizer.eos_token_id)
-    return next(place for place, slot in enumerate(row[1:]) if slot.token == end and slot.embedding is None)
+def _content(row: Row, bundle: Bundle) -> Iterator[Slot]:
+    """The slots of a row behind its BOS, if it has one, up to its first EOS."""
+    begin, end = int(bundle.tokenizer.bos_token_id), int(bundle.tokenizer.eos_token_id)
+    for place, slot in enumerate(row):
+        if slot.embedding is None and slot.token == end:
+            return
+        if place or slot.embedding or slot.token != begin:
+            yield slot
 
 
 def _spoken(slot: Slot, bundle: Bundle) -> str:

@@ -13,9 +13,28 @@ from typing import Literal
 from sakuga.models.keys import Keys
 
 Role = Literal[
-    "checkpoint", "unet", "vae", "text_encoder", "scheduler", "control", "motion", "embedding", "adapter", "bundle"
+    "checkpoint",
+    "unet",
+    "vae",
+    "text_encoder",
+    "scheduler",
+    "control",
+    "motion",
+    "embedding",
+    "adapter",
+    "bundle",
+    "annotator",
+    "interpolator",
 ]
-SPOKEN = {"adapter": "LoRA", "control": "ControlNet", "motion": "motion module", "vae": "VAE", "unet": "UNet"}
+SPOKEN = {
+    "adapter": "LoRA",
+    "annotator": "network of an annotator",
+    "control": "ControlNet",
+    "interpolator": "RIFE network (it draws frames between frames, which is not part of this program)",
+    "motion": "motion module",
+    "vae": "VAE",
+    "unet": "UNet",
+}
 WRAPPING = r"(?:state_dict\.)?(?:module\.)?"  # what training programs put around all names
 MOTION = r"(?:down|up)_blocks\.\d+\.motion_modules\.\d+\."
 
@@ -194,4 +213,55 @@ SIGNATURES: tuple[Signature, ...] = (
     ),
     Signature(role="embedding", layout="a1111 safetensors", marks=(r"emb_params$",)),
     Signature(role="embedding", layout="sdxl", family="sdxl", marks=(r"clip_l$", r"clip_g$")),
+    Signature(
+        role="annotator",
+        layout="hed",
+        marks=(r"block1\.convs\.0\.weight$", r"block5\.projection\.weight$", r"norm$"),
+    ),
+    Signature(
+        role="annotator",
+        layout="lineart",
+        marks=(r"model0\.1\.weight$", r"model2\.0\.conv_block\.1\.weight$", r"model4\.1\.weight$"),
+    ),
+    Signature(
+        role="annotator",
+        layout="lineart anime",
+        marks=(r"model\.model\.0\.weight$", r"model\.model\.1\.model\.1\.weight$", r"model\.model\.3\.weight$"),
+    ),
+    Signature(
+        role="annotator",
+        layout="midas dpt-hybrid",
+        prefix=r"(?:model\.)?",
+        marks=(
+            r"pretrained\.model\.patch_embed\.backbone\.stem\.conv\.weight$",
+            r"scratch\.refinenet1\.out_conv\.weight$",
+            r"scratch\.output_conv\.0\.weight$",
+        ),
+    ),
+    Signature(
+        role="annotator",
+        layout="normalbae",
+        prefix=r"(?:model\.)?(?:module\.)?",
+        marks=(
+            r"encoder\.original_model\.conv_stem\.weight$",
+            r"decoder\.up1\._net\.0\.weight$",
+            r"decoder\.out_conv_res1\.0\.weight$",
+        ),
+    ),
+    Signature(
+        role="annotator",
+        layout="openpose body",
+        marks=(r"conv4_4_CPM\.weight$", r"Mconv7_stage6_L1\.weight$", r"Mconv7_stage6_L2\.weight$"),
+    ),
+    Signature(
+        role="annotator",
+        layout="openpose part",
+        marks=(r"conv5_3_CPM\.weight$", r"conv6_2_CPM\.weight$", r"Mconv7_stage6\.weight$"),
+    ),
+    Signature(
+        role="interpolator",
+        layout="rife",
+        prefix=r"(?:flownet\.)?",
+        marks=(r"block0\.conv0\.0\.0\.weight$", r"block1\.conv0\.0\.0\.weight$", r"block0\.(?:lastconv|conv1)\."),
+    ),
 )

@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 import gzip
 from pathlib import Path
-from typing import Any
-
-from transformers import CLIPTokenizer
+from typing import TYPE_CHECKING, Any
 
 from sakuga.errors import FileProblem
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 VOCABULARY = Path(__file__).parent / "clip_vocabulary" / "bpe_simple_vocab_16e6.txt.gz"
 TOKENIZER = "tokenizer"  # the folder in that of a model
@@ -25,6 +26,8 @@ SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 @functools.cache
 def clip_tokenizer() -> CLIPTokenizer:
     """CLIP's tokenizer, 49408 tokens, 77 positions, from the vocabulary in the package."""
+    from transformers import CLIPTokenizer  # here: the library takes long to come
+
     lines = gzip.decompress(VOCABULARY.read_bytes()).decode("utf-8").split("\n")
     merges = [tuple(line.split()) for line in lines[1 : MERGES + 1]]
     letters = _letters()
@@ -39,6 +42,8 @@ def tokenizer_at(folder: Path) -> CLIPTokenizer:
     """The tokenizer of a model's folder ``tokenizer``; that of the package if there is none. Raises FileProblem."""
     if not (folder / "vocab.json").is_file() and not (folder / "tokenizer.json").is_file():
         return clip_tokenizer()
+    from transformers import CLIPTokenizer
+
     try:
         tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the library raises whatever the odd file happened to break

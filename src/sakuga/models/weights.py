@@ -22,7 +22,7 @@ def weights_of(base: Outline) -> Callable[[str, str, str], Tensor | None]:
     places: dict[tuple[str, str], Place] = {}
     shapes: dict[tuple[str, str], tuple[int, ...]] = {}
     for component, blueprint in parts.items():
-        shapes |= {(component, name): tuple(own.shape) for name, own in blueprint.skeleton.state_dict().items()}
+        shapes |= {(component, name): shape for name, shape in blueprint.shapes.items()}
         places |= {(component, place.parameter): place for place in blueprint.places()}
 
     def weight(component: str, module: str, parameter: str) -> Tensor | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,12 @@ def test_folders_are_models_too(bundle_folder: Path, save: Save, tmp_path: Path)
 
 
 def test_a_path_is_taken_as_it_is(save: Save) -> None:
-    path = save("x.safetensors", VECTORS)
+    path = save("flat.safetensors", VECTORS)
     library = Library(folders=())
     assert library.find(path, "embedding") == path and library.find(str(path), "embedding") == path
     with pytest.raises(FileProblem, match="no such file") as caught:
-        library.find(str(path.with_name("y.safetensors")), "embedding")
-    assert caught.value.nearest == "x.safetensors"
+        library.find(str(path.with_name("flot.safetensors")), "embedding")
+    assert caught.value.nearest == "flat.safetensors"
 
 
 def test_an_unknown_name_has_its_nearest_of_the_same_role(save: Save, tmp_path: Path) -> None:
@@ -108,3 +109,39 @@ def test_usual_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     library = Library.usual((tmp_path / "own",))
     assert library.folders == (tmp_path / "own", tmp_path / "one", tmp_path / "two", Path("models"), STARTER)
+
+
+def test_a_folder_that_may_not_be_read_is_told_and_no_traceback(
+    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs the tests as root may read everything, so the system's answer is put in its place."""
+    shut = tmp_path / "shut"
+    (shut / "deep").mkdir(parents=True)
+    listed, access, stat = Path.iterdir, os.access, Path.stat
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    def stat_of(path: Path, **more: Any) -> os.stat_result:
+        if path.parent == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **more)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(Path, "stat", stat_of)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != shut and access(path, mode))
+    monkeypatch.setattr(os.path, "exists", lambda path: Path(path).parent != shut and os.path.lexists(path))
+    with pytest.raises(FileProblem, match="nothing of that name") as told:
+        Library(folders=(tmp_path,)).find("ink", BASE)
+    assert f"no right to read {shut}" in told.value.told()
+    with pytest.raises(FileProblem, match="cannot be looked at: Permission denied"):
+        Library(folders=(tmp_path,)).find(str(shut / "deep"), BASE)
+
+
+def test_a_name_that_no_file_system_takes_is_told(tmp_path: Path) -> None:
+    for ref in ("x" * 300, f"./{'x' * 300}.safetensors"):
+        with pytest.raises(FileProblem) as told:
+            Library(folders=(tmp_path,)).find(ref, BASE)
+        assert len(told.value.told()) < 1500

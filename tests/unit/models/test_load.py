@@ -193,6 +193,20 @@ def test_control_of_each_layout(tiny: Any, assert_same: Same, save: Save, librar
         )
 
 
+def test_every_bias_of_a_controlnet_comes_from_its_own_layer(
+    tiny: Any, save: Save, library: Library, cpu: Placement
+) -> None:
+    """DiffSynth 1.x kept 3 of the 13 in ControlNet 1.1's files, at the wrong layers, and dropped ten."""
+    state = dict(tiny.ldm_control())
+    count = sum(name.startswith("zero_convs.") and name.endswith(".bias") for name in state)
+    for number in range(count):
+        state[f"zero_convs.{number}.0.bias"] = torch.full_like(state[f"zero_convs.{number}.0.bias"], number)
+    state["middle_block_out.0.bias"] = torch.full_like(state["middle_block_out.0.bias"], 99)
+    net = load_control(save("c.pth", state), "tile", load_base("tiny", library, cpu), library, cpu).part
+    biases = [conv.bias.unique().tolist() for conv in (*net.controlnet_down_blocks, net.controlnet_mid_block)]
+    assert biases == [*([number] for number in range(count)), [99]] and count == 6
+
+
 def test_control_of_another_model_is_refused(tiny: Any, save: Save, library: Library, cpu: Placement) -> None:
     from diffusers import ControlNetModel
 

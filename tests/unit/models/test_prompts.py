@@ -13,7 +13,7 @@ from diffusers import StableDiffusionPipeline
 
 from sakuga.errors import FileProblem, JobError
 from sakuga.models.bundle import Bundle
-from sakuga.models.chunks import rows_of
+from sakuga.models.chunks import Style, rows_of
 from sakuga.models.device import Placement
 from sakuga.models.embedding import Embedding, load_embedding
 from sakuga.models.library import Library
@@ -38,8 +38,8 @@ def digest(base: Bundle) -> str:
     return total.hexdigest()
 
 
-def tokens(text: str, embeddings: tuple[Embedding, ...] = ()) -> list[list[int]]:
-    return [[slot.token for slot in row] for row in rows_of(text, clip_tokenizer(), embeddings, 77)]
+def tokens(text: str, embeddings: tuple[Embedding, ...] = (), style: Style = "a1111") -> list[list[int]]:
+    return [[slot.token for slot in row] for row in rows_of(text, clip_tokenizer(), embeddings, 77, style)]
 
 
 @pytest.mark.parametrize("clip_skip", [1, 2, 3])
@@ -183,7 +183,7 @@ def test_vectors_of_one_embedding_stay_in_one_row(save: Save) -> None:
 
 
 def test_embedding_of_another_width(base: Bundle, save: Save) -> None:
-    with pytest.raises(FileProblem, match="another family") as caught:
+    with pytest.raises(FileProblem, match="for a text encoder of another width") as caught:
         encode(base, "x", embeddings=(make(save, "wide", torch.zeros(2, 768)),))
     assert caught.value.given == "vectors of width 768"
 
@@ -211,3 +211,42 @@ def test_layouts_of_embeddings(save: Save) -> None:
         load_embedding(save("i.pt", {"string_to_param": {"*": vectors, "+": vectors}}))
     with pytest.raises(FileProblem, match="not an embedding"):
         load_embedding(save("j.safetensors", {"lora_unet_x.lora_down.weight": vectors}))
+
+
+def test_plain_is_one_tokenisation_cut_every_77(base: Bundle) -> None:
+    """DiffSynth 1.x: BOS in the first row alone, EOS as padding behind the last token."""
+    assert [len(tokens("word " * count, style="plain")) for count in (0, 75, 76, 152, 153)] == [1, 1, 2, 2, 3]
+    first, second = tokens("word " * 100, style="plain")
+    assert first[0] == BOS and EOS not in first and BOS not in second
+    assert second[:24] == [first[1]] * 24 and set(second[24:]) == {EOS}
+    assert tokens(PLAIN, style="plain") == tokens(PLAIN), "a short prompt is the same in both styles"
+
+
+def test_plain_reads_every_sign(base: Bundle) -> None:
+    text = "a (red:1.2) cat <lora:ink:0.8> ((("
+    (row,) = tokens(text, style="plain")
+    inner = clip_tokenizer()(text, add_special_tokens=False).input_ids
+    assert row[1 : 1 + len(inner)] == inner
+    used = encode(base, text, style="plain").used
+    assert len(used.tokens) == len(inner) and used.rows == 1
+
+
+def test_plain_prompts_keep_their_own_length(base: Bundle) -> None:
+    """Padding with further rows is not without effect, so a pair is not brought to one length."""
+    positive, negative = encode_pair(base, "word " * 100, "bad", style="plain")
+    assert (positive.states.shape[1], negative.states.shape[1]) == (154, 77)
+    assert len(positive.used.tokens) == 100
+
+
+def test_plain_embeddings_are_bounded_and_the_longest_wins(save: Save) -> None:
+    bad = load_embedding(save("bad.pt", {"string_to_param": {"*": torch.zeros(2, 16)}, "name": "bad"}))
+    worse = load_embedding(save("bad hands.pt", {"string_to_param": {"*": torch.zeros(3, 16)}, "name": "bad hands"}))
+
+    def places(text: str) -> list[str]:
+        rows = rows_of(text, clip_tokenizer(), (bad, worse), 77, "plain")
+        return [f"{slot.embedding.name}_{slot.vector}" for row in rows for slot in row if slot.embedding]
+
+    assert places("ugly, bad") == ["bad_0", "bad_1"]
+    assert places("bad hands") == ["bad hands_0", "bad hands_1", "bad hands_2"]
+    assert places("badly, sinbad") == [], "DiffSynth 1.x tore these words apart"
+    assert len(places("word " * 75 + "bad")) == 2, "vectors may lie in two rows"

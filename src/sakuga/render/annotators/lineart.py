@@ -1,7 +1,7 @@
-"""Lineart: the contours of a frame as white lines on black, by picture processing alone (no network).
+"""Lineart: the contours of a frame as white lines on black, by a network, or without it by picture processing alone.
 
-A flow-based difference of Gaussians: the difference is taken across the local edge direction and averaged along it,
-so that lines come out long and clean and texture does not. Refuses nothing: any size, one picture in, one picture out.
+Without: a flow-based difference of Gaussians, taken across the local edge direction and averaged along it, so that
+lines come out long and clean and texture does not. Refuses nothing: any size, one picture in, one picture out.
 Sources: Kang et al., "Coherent Line Drawing" (2007); Kyprianidis and Döllner, "Image Abstraction by Structure Adaptive
 Filtering" (2008); Winnemöller et al., "XDoG" (2012).
 """
@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sakuga.render.annotators.through import Maps, asked, drawing, worked
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+ALONE = "lines by picture processing (XDoG)"
 WORK_SHORT_SIDE = 384  # small frames are enlarged to this first, so that a line may be thinner than a pixel
 SIGMA_AT_WORK = 1.25  # width of the inner Gaussian in pixels at the work size
 RATIO = 1.6  # outer over inner Gaussian; 1.6 approximates the Laplacian
@@ -24,8 +27,10 @@ FLOW_RADIUS = 7  # how far a line is averaged along its direction, in work pixel
 MIN_AREA = 26  # connected lines of fewer work pixels are specks and are dropped
 
 
-def draw(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def draw(frame: NDArray[np.uint8], network: Maps | None = None) -> NDArray[np.uint8]:
     """White lines on black for one RGB picture, uint8 (height, width, 3) in and out, the same size."""
+    if network is not None:
+        return drawing(asked(network, worked(frame)), frame, inverted=True)
     import cv2
 
     height, width = frame.shape[:2]
