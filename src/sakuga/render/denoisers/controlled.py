@@ -39,7 +39,7 @@ def steady(scale: float, steps: int, start: float = 0.0, end: float = 1.0) -> Ca
     return lambda step, _frame: scale if step / steps >= start and (step + 1) / steps <= end else 0.0
 
 
-def controlled(predict: Predict, controls: Sequence[Control], texts: Texts, batch: int = 8) -> Predictor:
+def controlled(predict: Predict, controls: Sequence[Control], texts: Texts, batch: int = 4) -> Predictor:
     """Add up what all ``controls`` say and hand it to ``predict``; at most ``batch`` rows visit a ControlNet at once.
 
     Memory: only the rows of the last call are kept (for SD 1.5 at 512 x 512 about 13 MB a row in fp16), so a long Span
