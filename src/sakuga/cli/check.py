@@ -30,10 +30,11 @@ def run(options: argparse.Namespace) -> int:
     from sakuga.cli.flags import asked
     from sakuga.progress import Progress
 
-    with asked(options) as job:
+    with asked(options) as written:
         from sakuga.render.studio import Studio
 
         with Studio() as studio:
-            report = studio.check(job, progress=Progress(listener=PlainLines(stream=sys.stderr)))
+            listener = PlainLines(stream=sys.stderr)
+            report = studio.check(written.job, progress=Progress(listener=listener), origin=written.origin)
     tell(report, as_json=options.json)
     return 0

@@ -1,11 +1,12 @@
-"""Columns of a terminal: text cut to a width, where a letter of the East may take two. Knows no command."""
+"""Columns of a terminal: text cut or folded to a width, where a letter of the East may take two. Knows no command."""
 
 from __future__ import annotations
 
 import shutil
+import textwrap
 import unicodedata
 
-NARROWEST, WIDEST = 80, 120
+NARROWEST, WIDEST = 40, 120
 _WIDE = ("W", "F")
 
 
@@ -31,13 +32,22 @@ def cell(text: str, columns: int) -> str:
     return text + " " * (columns - width(text))
 
 
-def fitted(text: str, columns: int) -> str:
-    """The text cut to a terminal of so many columns."""
-    return text.rstrip() if width(text) <= columns else cell(text, columns).rstrip()
+def folded(text: str, columns: int, first: str = "", rest: str = "") -> list[str]:
+    """The text in lines of so many columns, the first behind ``first``, others behind ``rest``. Nothing is cut: a word
+    or a path that is longer than a line stands whole on one of its own.
+    """
+    return textwrap.wrap(
+        text,
+        columns,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def terminal() -> int:
-    """The columns of the terminal, which counts as at least 80 wide and at most 120."""
+    """The columns of the terminal, which counts as at least 40 wide and at most 120."""
     return min(max(NARROWEST, shutil.get_terminal_size((100, 24)).columns), WIDEST)
 
 

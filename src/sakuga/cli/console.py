@@ -11,20 +11,24 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
+from sakuga.cli.columns import folded, terminal
 from sakuga.progress import Listener, Moment, Progress
 
 if TYPE_CHECKING:
+    from sakuga.errors import SakugaError
     from sakuga.report import Report
 
 # Ctrl-C, a stop from outside, and a terminal that was closed (which Windows does not know).
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PAUSE_SECONDS = 5.0  # between two plain lines of one task
+ERROR_LABEL = 12  # columns before what a line of an error says
 
 
 def tell(report: Report, *, as_json: bool) -> None:
@@ -32,14 +36,60 @@ def tell(report: Report, *, as_json: bool) -> None:
     print(json.dumps(report.as_json(), indent=2, ensure_ascii=False) if as_json else report.text())
 
 
+def tell_event(event: str, more: Mapping[str, object]) -> None:
+    """One line of JSON on stderr, for programs."""
+    print(json.dumps({"event": event, **more}, ensure_ascii=False), file=sys.stderr, flush=True)
+
+
+def tell_event_of(moment: Moment) -> None:
+    """A Listener that tells every moment as an event."""
+    left = moment.remaining_seconds
+    told: dict[str, object] = {"task": moment.task, "done": moment.done, "total": moment.total}
+    told |= {"elapsed": round(moment.elapsed_seconds, 3), "remaining": None if left is None else round(left, 3)}
+    tell_event("progress", told)
+
+
+def tell_error(error: SakugaError) -> None:
+    """An error on stderr, as an event or for people; on a terminal its lines are folded between words, each part below
+    its own beginning.
+    """
+    if events.get():
+        tell_event("error", {"errors": error.parts()})
+        return
+    lines = error.told().splitlines()
+    if sys.stderr.isatty():
+        columns = terminal()
+        lines = [
+            part
+            for line in lines
+            for part in folded(line, columns, rest=" " * (ERROR_LABEL if line.startswith(" ") else 2))
+        ]
+    print("\n".join(lines), file=sys.stderr)
+
+
+events: ContextVar[bool] = ContextVar("events", default=False)  # whether all that is told goes out as JSON lines
+
+
 @contextmanager
 def watched() -> Iterator[Progress]:
     """A Progress that is shown on stderr, and that Ctrl-C asks to stop. A second Ctrl-C ends at once."""
-    with ExitStack() as stack:
-        listener: Listener = stack.enter_context(_bars()) if sys.stderr.isatty() else PlainLines(stream=sys.stderr)
+    with shown() as listener:
         progress = Progress(listener=listener)
-        stack.enter_context(stopping(progress))
-        yield progress
+        with stopping(progress):
+            yield progress
+
+
+@contextmanager
+def shown() -> Iterator[Listener]:
+    """A Listener that shows what it hears on stderr: bars on a terminal, plain lines elsewhere."""
+    if events.get():
+        yield tell_event_of
+        return
+    if not sys.stderr.isatty():
+        yield PlainLines(stream=sys.stderr)
+        return
+    with _bars() as listener:
+        yield listener
 
 
 @contextmanager
@@ -48,7 +98,7 @@ def stopping(progress: Progress) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may listen to signals
         return
-    asked = False
+    asked, told_as_events = False, events.get()
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal asked
@@ -58,6 +108,8 @@ def stopping(progress: Progress) -> Iterator[None]:
         progress.stop()
         # straight to the descriptor: the interrupted code may be in the middle of a print
         with suppress(OSError):
+            if told_as_events:
+                return
             os.write(2, b"\nstopping after this step; what is finished is kept; Ctrl-C again ends at once\n")
 
     before = {number: signal.signal(number, on_interrupt) for number in STOPS}

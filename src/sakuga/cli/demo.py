@@ -30,6 +30,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("demo", usage="[-o DIR]", description=_DESCRIPTION)
     parser.set_defaults(parser=parser)
     parser.add_argument("-o", "--output", metavar="DIR", type=path, default=Path("out"), help="where (default: out)")
+    parser.add_argument("--preset", metavar="NAME", help="settings under a name; sakuga presets lists them")
     parser.add_argument("--overwrite", action="store_true", help="replace what another version left there")
 
 
@@ -49,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
             progress.about = f"{label}: "
             job = Job(
                 source=Path("demo"),
+                preset=options.preset,
                 stages=(Stage(prompt=PROMPT, adapters=adapters),),
                 output=folder / f"demo-{look}.mp4",
                 overwrite=options.overwrite,

@@ -34,13 +34,18 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self._words: list[str] = []
+        self.gathers: str | None = None  # the place of many words, which takes those behind options too
         for action in (None, "store"):
             self.register("action", action, _Once)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """As argparse does, and keeps the words, so that a missing one does not hide a wrong one."""
         self._words = list(sys.argv[1:] if args is None else args)
-        return super().parse_known_args(args, namespace)
+        found, extra = super().parse_known_args(args, namespace)
+        if self.gathers is not None:
+            getattr(found, self.gathers).extend(word for word in extra if not word.startswith("-"))
+            extra = [word for word in extra if word.startswith("-")]
+        return found, extra
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse says as a JobError."""
