@@ -140,7 +140,8 @@ def draw(stage: StageParts, pictures: list[Picture]) -> list[torch.Tensor]:
     """The frames of a Span, as the Studio has them drawn."""
     count = len(pictures)
     around = fit(WIDTH, HEIGHT, stage.bundle.multiple)
-    shot = Shot(frames=range(count), times=[n / 25 for n in range(count)], clip_length=count, seed=0, fit=around)
+    times = [n / 25 for n in range(count)]
+    shot = Shot(frames=range(count), times=times, clip_length=count, seed=0, fit=around, source=pictures, others={})
     with stage.stack.applied(stage.bundle.parts) as applied:
         return list(render_span(stage, applied, pictures, shot, Progress()))
 

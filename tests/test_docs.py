@@ -27,7 +27,7 @@ REGISTRIES = [
         "crates io",
     )
 ]
-IMPORTED_AS = {"opencv-python-headless": "cv2", "PyYAML": "yaml", "lycoris-lora": "lycoris"}
+IMPORTED_AS = {"pillow": "PIL", "opencv-python-headless": "cv2", "PyYAML": "yaml", "lycoris-lora": "lycoris"}
 MOST_REQUIREMENTS = 12
 MAX_FILE_BYTES = 16 * 2**20
 TEXT_SUFFIXES = {".md", ".py", ".toml", ".yaml", ".yml", ".json", ".txt", ".cfg", ".ini", ".lock", ".sh", ""}

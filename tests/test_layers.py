@@ -17,6 +17,7 @@ LAYERS = {
     "__init__": 6,  # the public names, brought in lazily
     "__main__": 6,
     "cli": 5,
+    "diffutoon": 5,
     "render": 3,
     "lora": 2,
     "models": 2,
@@ -33,6 +34,7 @@ GROUND = ("report", "progress", "whole")  # of layer 0, these may import errors,
 # Which packages from outside a folder may import at all. What is missing here is a decision, not an oversight.
 OUTSIDE = {
     "cli": {"rich"},  # a face has no tensor code
+    "diffutoon": {"torch", "numpy", "PIL"},  # scripts for DiffSynth 1.x pass PIL pictures and torch's formats
     "render": {"torch", "numpy", "cv2"},
     "lora": {"torch"},  # works on any module tree, so it never sees diffusers
     "models": {"torch", "diffusers", "transformers"},
@@ -40,7 +42,9 @@ OUTSIDE = {
     "tensors": {"torch", "numpy"},
     "video": {"numpy", "torch", "av", "cv2"},
 }
-ONLY_IN = {"av": {"video/read.py", "video/write.py"}}  # PyAV has two doors
+ONLY_IN = {
+    "av": {"video/read.py", "video/encode.py", "video/along.py", "video/gif.py", "video/growing.py"}
+}  # the doors of PyAV
 ONLY_INSIDE_FUNCTIONS = {"cv2"}  # engines run without it as long as no video is touched
 
 

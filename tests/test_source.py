@@ -79,7 +79,7 @@ def relative_imports(tree: ast.Module, source: str) -> Iterator[str]:
 
 def class_names(tree: ast.Module, source: str) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef) and re.search(r"^_?Base[A-Z]|Manager$|Helper$|Utils?$", node.name):
+        if isinstance(node, ast.ClassDef) and re.search(r"^_?Base[A-Z]|(?<!^Model)Manager$|Helper$|Utils?$", node.name):
             yield f"{node.lineno}: class {node.name}: name the thing it is"
 
 

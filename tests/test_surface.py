@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +97,23 @@ for room in (sakuga.lora, sakuga.models, sakuga.render, sakuga.tensors):
         importlib.import_module(found.name)
 """
     assert {"sakuga.lora.stack", "sakuga.models.load", "sakuga.render.stage"} <= modules_after(statement)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "demo", "--lora", "ink"],
+        ["lora", "show", "ink", "--base", "starter"],
+        ["lora", "bake", "--base", "starter", "ink", "-o", "baked"],
+    ],
+)
+def test_a_check_took_seven_seconds_because_it_loaded_diffusers(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAKUGA_CACHE", str(tmp_path))
+    source = str(Path(sakuga.__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH")))))
+    loaded = modules_after(f"from sakuga.cli.main import main; assert main({words!r}) == 0")
+    assert "sakuga.models.outline" in loaded
+    assert not {"diffusers", "transformers", "peft"} & tops(loaded)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         ClipError,
         DeviceError,
         FileProblem,
+        InUse,
         JobError,
         OutputError,
         OutputExists,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from sakuga.report import Report
     from sakuga.spec.job import Job, Stage
     from sakuga.spec.load import load_job
-    from sakuga.spec.uses import ControlUse, LoraUse
+    from sakuga.spec.uses import ControlUse, LoraUse, SmootherUse
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ __all__ = [
     "ControlUse",
     "DeviceError",
     "FileProblem",
+    "InUse",
     "Job",
     "JobError",
     "LoraUse",
@@ -49,6 +51,7 @@ __all__ = [
     "Report",
     "SakugaError",
     "Several",
+    "SmootherUse",
     "Stack",
     "Stage",
     "Stopped",
@@ -65,6 +68,7 @@ _HOMES = {
     "LoraUse": "sakuga.spec.uses",
     "Progress": "sakuga.progress",
     "Report": "sakuga.report",
+    "SmootherUse": "sakuga.spec.uses",
     "Stack": "sakuga.lora.stack",
     "Stage": "sakuga.spec.job",
     "Studio": "sakuga.render.studio",

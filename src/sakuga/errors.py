@@ -8,6 +8,7 @@ SakugaError
 │   └── UnknownFile         read, but no family, role or adapter format knows its keys
 ├── AdapterDoesNotFit       an adapter for another family, or whose names are not in the model
 ├── ClipError               a clip without frames, without pictures, or that cannot be decoded
+├── InUse                   another run is at work on it
 ├── OutputError             nothing could be written: no room, no right, no such folder
 ├── DeviceError             a device or number format that this machine does not have
 ├── Several                 more than one finding of a check, all told together
@@ -17,7 +18,8 @@ SakugaError
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 
@@ -58,6 +60,11 @@ class SakugaError(Exception):
         """The text for a terminal: the kind of error, then the four lines."""
         return f"{type(self).__name__}: {self}"
 
+    def parts(self) -> list[dict[str, str | None]]:
+        """The error as plain data, ready for JSON: a list of one, of ``Several`` one for each finding."""
+        names = ("title", "place", "given", "expected", "nearest", "do")
+        return [{"kind": type(self).__name__} | {name: getattr(self, name) for name in names}]
+
 
 class JobError(SakugaError):
     """The job file, a flag or a value in it."""
@@ -87,6 +94,10 @@ class ClipError(SakugaError):
     """A clip without frames, without pictures, or that cannot be decoded."""
 
 
+class InUse(SakugaError):
+    """Another run holds it."""
+
+
 class OutputError(SakugaError):
     """Nothing could be written: no room, no right, no such folder."""
 
@@ -108,6 +119,9 @@ class Several(SakugaError):
     def told(self) -> str:
         return str(self)
 
+    def parts(self) -> list[dict[str, str | None]]:
+        return [part for finding in self.findings for part in finding.parts()]
+
 
 class Stopped(SakugaError):
     """The user asked to stop; what was finished is kept."""
@@ -119,6 +133,35 @@ def raise_all(findings: Sequence[SakugaError]) -> None:
         raise findings[0]
     if findings:
         raise Several(findings)
+
+
+def error_of(parts: Sequence[Mapping[str, str | None]]) -> SakugaError:
+    """The error that ``parts`` were made from; a kind that this version does not have becomes a SakugaError."""
+    errors = list[SakugaError]()
+    for part in parts:
+        names = ("given", "expected", "nearest", "do")
+        given, expected, nearest, do = (part.get(name) for name in names)
+        made = _kind(part.get("kind"))(part.get("title") or "", given=given, expected=expected, nearest=nearest, do=do)
+        made.place = part.get("place")
+        errors.append(made)
+    return errors[0] if len(errors) == 1 else Several(errors)
+
+
+def refused(error: OSError) -> FileProblem:
+    """What the system said no to, where nobody foresaw it."""
+    return FileProblem(
+        f"the system refuses: {error.strerror or error}",
+        given=str(error.filename or "a file that it does not name"),
+        expected="a file or folder that may be opened",
+        do="check the path and its rights, and that there is room on the disk",
+    )
+
+
+def _kind(name: str | None) -> type[SakugaError]:
+    kinds: list[type[SakugaError]] = [SakugaError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return next((kind for kind in kinds if kind.__name__ == name and kind is not Several), SakugaError)
 
 
 def _one_line(text: str) -> str:
@@ -135,6 +178,9 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+LONG = 5  # letters of a word that is not near to another by chance
+
+
 def nearest_name(given: str, known: Iterable[str]) -> str | None:
     """The known name that is spelt most like ``given``, or None when none is near."""
     return next(iter(nearest_names(given, known, most=1)), None)
@@ -142,6 +188,23 @@ def nearest_name(given: str, known: Iterable[str]) -> str | None:
 
 def nearest_names(given: str, known: Iterable[str], most: int = 3) -> list[str]:
     """The known names that are spelt most like ``given``, the nearest first; empty when none is near."""
-    names = list(known)
-    near = difflib.get_close_matches(given, names, n=most, cutoff=0.6)  # several only where they are near enough
-    return near or difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    plain = {name.casefold(): name for name in known}  # capitals are no reason to be far
+    word = given.casefold()
+    near = difflib.get_close_matches(word, plain, n=most, cutoff=0.6)  # several only where they are near enough
+    if not near and len(word) >= LONG:
+        near = difflib.get_close_matches(word, plain, n=1, cutoff=0.5)
+    return [plain[name] for name in near]
+
+
+def nearest_file(given: str, there: Iterable[str]) -> str | None:
+    """Of the names in a folder the one that is called almost so, or None. Endings count only between equals: all files
+    of a folder may share theirs.
+
+    >>> nearest_file("inq.pt", ["ink.pt", "iris.pt"]), nearest_file("nope", ["opt", "usr"])
+    ('ink.pt', None)
+    """
+    stem, ending = os.path.splitext(given)
+    same_ending_last = sorted(there, key=lambda name: (os.path.splitext(name)[1] == ending, name))
+    stems = {os.path.splitext(name)[0].casefold(): name for name in same_ending_last}
+    near = difflib.get_close_matches(stem.casefold(), stems, n=1, cutoff=0.6)
+    return stems[near[0]] if near else None

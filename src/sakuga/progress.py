@@ -53,6 +53,11 @@ class Progress:
         self._tell()
         self.check()
 
+    @property
+    def stop_asked(self) -> bool:
+        """Whether the run shall end at the next ``check``."""
+        return self._stop
+
     def stop(self) -> None:
         """Ask the run to end at the next ``check``."""
         self._stop = True

@@ -20,6 +20,11 @@ from sakuga.errors import OutputError, counted
 SCHEMA = 1
 
 
+def report_path(output: Path) -> Path:
+    """Where the report of an output lies: ``<stem>.report.json`` beside it."""
+    return output.with_name(f"{output.stem}.report.json")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Note:
     """Something given that was left out, changed or decided for the user: ``what`` it is about and the ``reason``."""
@@ -43,9 +48,11 @@ class Report:
     adapters: list[dict[str, Any]] = field(default_factory=list)
     stages: list[dict[str, Any]] = field(default_factory=list)
     stacks: list[dict[str, Any]] = field(default_factory=list)  # what the adapters of each stage did to the weights
+    keys: list[dict[str, str]] = field(default_factory=list)  # of an old config: each key, and what became of it
     notes: list[Note] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
+    work: dict[str, Any] = field(default_factory=dict)  # where finished Spans are kept, and how many were found there
 
     def note(self, what: str, reason: str) -> None:
         """Name something once; the same words twice are kept once."""
@@ -80,6 +87,8 @@ class Report:
             "seconds": {task: round(seconds, 3) for task, seconds in self.seconds.items()},
             "memory": self.memory,
             "stacks": self.stacks,
+            "keys": self.keys,
+            "work": self.work,
         }
 
     def save(self, path: Path) -> None:
@@ -110,12 +119,22 @@ class Report:
         for index, stage in enumerate(self.stages):
             settings = ", ".join(f"{key} {_plain(stage[key])}" for key in _TOLD if stage.get(key) is not None)
             lines.append(_row(f"stage {index}", settings))
+        lines += self._key_rows()
         lines += [_row("note", f"{note.what}: {note.reason}") for note in self.notes]
+        if self.work.get("found"):
+            lines.append(_row("work", "{found} of {spans} spans were drawn before".format(**self.work)))
         if self.seconds:
             lines.append(_row("seconds", ", ".join(f"{task} {s:.1f}" for task, s in self.seconds.items())))
         if self.memory:
             lines.append(_row("memory", ", ".join(f"{k} {v / 2**20:.0f} MiB" for k, v in self.memory.items())))
         return "\n".join(lines)
+
+    def _key_rows(self) -> list[str]:
+        """Each key of an old config; after a render, which a check came before, their number alone."""
+        if self.status != "checked":
+            told = f"{counted(len(self.keys), 'key')} of the config; check tells what became of each, the report too"
+            return [_row("keys", told)] if self.keys else []
+        return [_row("key", f"{key['key']}: {key['value']} → {key['became']}") for key in self.keys]
 
 
 _TOLD = ("controls", "motion", "sampler", "steps", "guidance", "strength", "noise")
@@ -137,5 +156,6 @@ def _adapter_text(adapter: dict[str, Any]) -> str:
     more += ["from the prompt"] if adapter["from"] == "prompt" else []
     weights = ", ".join([str(adapter["weight"]), *more])
     text = f"{adapter['name']} at {weights}, {keys['used']} of {counted(keys['total'], 'key')} used"
+    text += ", its alpha ignored" if adapter.get("alpha") == "ignored" else ""
     left = keys["ignored"] + keys["refused"]
     return f"{text}, {len(left)} left out" if left else text

@@ -6,62 +6,23 @@ import json
 import os
 import subprocess
 import sys
-import types
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.unit.recorded import Recorded, recorded_studio
 
 from sakuga.cli.main import main, offered
 from sakuga.errors import JobError, SakugaError, Several, Stopped
-from sakuga.progress import Progress
-from sakuga.report import Report
 from sakuga.spec.job import Job, Stage
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
-RENDERED = Report(status="rendered", output="out.mp4")
-
-
-@dataclass
-class Recorded:
-    """What the commands asked the Studio for, and what it shall do."""
-
-    jobs: list[Job] = field(default_factory=list)
-    error: BaseException | None = None
-    steps: int = 3
 
 
 @pytest.fixture
 def studio(monkeypatch: pytest.MonkeyPatch) -> Recorded:
-    """A Studio that renders nothing and remembers what it was asked."""
-    recorded = Recorded()
-
-    class Studio:
-        def __enter__(self) -> Studio:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            return
-
-        def check(self, job: Job, *, progress: Progress | None = None) -> Report:
-            recorded.jobs.append(job)
-            if recorded.error:
-                raise recorded.error
-            return Report()
-
-        def render(self, job: Job, *, progress: Progress) -> Report:
-            progress.begin("render", recorded.steps)
-            for _ in range(recorded.steps):
-                progress.advance()
-            self.check(job)
-            return RENDERED
-
-    module = types.ModuleType("sakuga.render.studio")
-    module.Studio = Studio  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sakuga.render.studio", module)
-    return recorded
+    return recorded_studio(monkeypatch)
 
 
 def asked(studio: Recorded, *words: str) -> Job:
@@ -90,21 +51,27 @@ SAMPLES = {
     "prompt": "1920", "negative_prompt": "yes", "adapters": "ink:0.5", "controls": "tile", "embeddings": "bad",
     "motion": "none", "vae": "other", "sampler": "ddim", "steps": "7", "guidance": "2.5", "strength": "0.5",
     "clip_skip": "2", "noise": "zero", "window": "8", "stride": "4", "base": "sd", "output": "x.mp4", "seed": "5",
-    "size": "256", "frames": "0:8", "device": "cpu", "dtype": "fp32", "span": "9", "models": "there",
+    "size": "256", "frames": "0:8", "device": "cpu", "dtype": "fp32", "span": "9", "models": "there", "held": "each",
+    "prompt_style": "plain", "frames_at_once": "3", "tile": "64", "tile_stride": "32", "smoothers": "light",
+    "smooth_at": "2", "fps": "30", "pictures": "frames", "watch": "live.mkv", "codec": "vp9", "quality": "20",
+    "preset": "toon-fast",
 }  # fmt: skip
-OTHER_NAMES = {"adapters": "--lora", "controls": "--control", "embeddings": "--embedding"}
+OTHER_NAMES = dict(adapters="--lora", controls="--control", embeddings="--embedding", smoothers="--smoother")
+PLACES = [*(("stage", name) for name in Stage.model_fields), *(("job", name) for name in Job.model_fields)]
 
 
-@pytest.mark.parametrize("name", [*Stage.model_fields, *Job.model_fields])
-def test_every_field_has_a_flag_that_sets_it(studio: Recorded, name: str) -> None:
+@pytest.mark.parametrize(("where", "name"), PLACES)
+def test_every_field_has_a_flag_that_sets_it(studio: Recorded, where: str, name: str) -> None:
     if name in ("source", "stages"):  # the first is a place of its own, the second is what most flags speak of
         return
-    flag = OTHER_NAMES.get(name, "--" + name.replace("_", "-"))
-    words = [flag] if name == "overwrite" else [flag, SAMPLES[name]]
+    flag = (
+        "--stage-size" if (where, name) == ("stage", "size") else OTHER_NAMES.get(name, f"--{name.replace('_', '-')}")
+    )
+    words = [flag] if name in ("overwrite", "crop", "cross_frame") else [flag, SAMPLES[name]]
     job, plain = asked(studio, *words), Job(source="clip.mp4")
-    holder, before = (job.stages[0], plain.stages[0]) if name in Stage.model_fields else (job, plain)
+    holder, before = (job.stages[0], plain.stages[0]) if where == "stage" else (job, plain)
     changed = [field for field in type(holder).model_fields if getattr(holder, field) != getattr(before, field)]
-    assert changed == [name]
+    assert set(changed) - {"stages"} == {name} and ("stages" in changed) == (name == "preset")
 
 
 def test_flags_take_the_place_of_what_a_job_file_says(studio: Recorded, tmp_path: Path) -> None:
@@ -146,7 +113,7 @@ def test_mistakes_are_told_together_with_their_flags(studio: Recorded, capsys: p
         (["models", "--jsn"], "--json"),
         (["--versoin"], "--version"),
         (["render", "clip.mp4", "--sampler"], None),
-        (["render", "clip.mp4", "other.mp4"], None),
+        (["check", "clip.mp4", "other.mp4"], None),
         (["render"], None),
         (["lora", "show"], None),
         (["render", "nowhere.yaml"], None),
@@ -281,15 +248,15 @@ def test_help_loads_neither_the_engines_nor_the_models_of_a_job() -> None:
 def test_the_program_runs_as_a_module(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "sakuga", "render", "nowhere.yaml"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=False, env=environment())
-    assert done.returncode == 2
-    assert done.stderr.startswith("FileProblem: there is no such job file\n  given     nowhere.yaml\n")
+    assert done.returncode == 2 and done.stderr.startswith(
+        "FileProblem: there is no such job file\n  given     nowhere.yaml\n"
+    )
 
 
 def test_a_reader_that_has_enough_ends_the_command_quietly() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    words = [sys.executable, "-m", "sakuga", "--help"]
     buffered = environment() | {"PYTHONUNBUFFERED": ""}  # unbuffered, argparse itself says nothing and the status is 0
+    words = [sys.executable, "-m", "sakuga", "--help"]
     done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, env=buffered)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (141, "")
+    assert (done.returncode, done.stderr, os.close(writer)) == (141, "", None)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -111,7 +114,13 @@ def test_where_gives_a_row_of_a_path_too(loras: Path, capsys: pytest.CaptureFixt
 def test_gc_says_what_it_forgot(loras: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, "list", "--models", str(loras))
     (loras / "wash.safetensors").unlink()
-    assert json.loads(said(capsys, "gc", "--json"))["forgotten"] == 1
+    machine = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())[:40]
+    left, foreign = (loras / f".wash.{host}-{2**22 + 7}.partial" for host in (machine, "elsewhere"))
+    left.write_text("half")
+    foreign.write_text("half")
+    told = json.loads(said(capsys, "gc", "--json", "--models", str(loras)))
+    assert (told["forgotten"], told["removed"]) == (1, [str(left)])
+    assert foreign.exists() and not left.exists()
     assert said(capsys, "gc").startswith("0 files that are gone were forgotten")
 
 
@@ -188,3 +197,59 @@ def test_museum_writes_a_fixture_and_never_over_another(
     assert "is there already" in refused(capsys, *words)
     assert said(capsys, *words, "--overwrite")
     assert "cannot be written" in refused(capsys, *words[:3], str(tmp_path / "no" / "a.json"), *words[4:])
+
+
+def test_list_all_names_the_file_itself_where_many_have_one_list_of_tensors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        save_file({"decoder.w": torch.zeros(2)}, tmp_path / f"{name}.safetensors")
+    text = said(capsys, "list", "--all", "--models", str(tmp_path))
+    for name in ("one", "two"):
+        assert f"  {tmp_path / name}.safetensors: {name}.safetensors is no adapter that is known here" in text
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_list_on_a_narrow_terminal_cuts_nothing_and_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    long, words = "a_name_that_is_longer_than_its_column_is_wide", "thin watercolour, wide brush, soft paper, evening"
+    adapter(tmp_path / f"{long}.safetensors", 4, {"modelspec.trigger_phrase": words})
+    lines = said(capsys, "list", "--models", str(tmp_path)).splitlines()
+    at = lines.index(long)
+    assert lines[at + 1].split()[:3] == ["sd15", "LoRA", "4"]
+    below = lines[at + 1 : lines.index("", at)]
+    assert words in " ".join(" ".join(below).split())
+    assert all(len(line) <= columns for line in below)
+
+
+def test_list_says_the_folder_of_files_with_one_name(loras: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adapter(loras / "more" / "wash.safetensors", 2, {})
+    lines = said(capsys, "list", "--models", str(loras)).splitlines()
+    places = [below.strip() for line, below in pairwise(lines) if line.split()[:1] == ["wash"]]
+    assert set(places) == {f"in {loras}", f"in {loras / 'more'}"}
+    assert not any(below.startswith("    in") for line, below in pairwise(lines) if line.split()[:1] == ["ink"])
+
+
+def test_an_adapter_of_which_a_part_is_not_used_says_so_in_the_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = {f"{STEM}.lora_down.weight": torch.ones(2, 768), f"{STEM}.lora_up.weight": torch.ones(320, 2)}
+    half["lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"] = torch.ones(2, 1280)
+    save_file(half, tmp_path / "half.safetensors")
+    assert "    not used: " in said(capsys, "list", "--models", str(tmp_path))
+
+
+def test_show_says_whether_the_stated_hashes_are_those_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "ink.safetensors"
+    adapter(file, 4, {})
+    payload = json.loads(said(capsys, "show", str(file), "--json"))["hashes"]["sshs"]
+    for stated, word in ((payload, "is that of the tensors in this file"), ("a" * 64, "is not that of the tensors")):
+        adapter(file, 4, {"sshs_model_hash": stated, "sshs_legacy_hash": "12345678"})
+        text = " ".join(said(capsys, "show", str(file)).split())
+        assert f"stated sshs_model_hash {stated} {word}" in text
+        assert "stated sshs_legacy_hash 12345678 cannot be compared with autov1" in text
+        assert "autov1 none (the file ends before the piece that it is over)" in text

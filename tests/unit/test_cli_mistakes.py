@@ -15,7 +15,7 @@ from sakuga.spec.load import make_job
 from sakuga.spec.uses import ControlUse, LoraUse
 
 FLAGS = [_names(place, _spot(place))[-1] for _, places in _GROUPS for place in places]
-MAY_BE_EMPTY = ("--prompt", "--negative-prompt", "--overwrite")
+MAY_BE_EMPTY = ("--prompt", "--negative-prompt", "--overwrite", "--crop", "--cross-frame")
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -149,7 +149,7 @@ def test_a_wrong_word_is_called_what_it_is(
 ) -> None:
     told = refused(capsys, *words)
     assert told.startswith(f"JobError: {title}\n")
-    assert nearest is None or f"\n  nearest   {nearest}\n" in told
+    assert nearest is None or f"\n  nearest   {nearest}" in told
 
 
 def test_a_wrong_choice_of_an_option_is_no_command() -> None:

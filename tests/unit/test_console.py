@@ -12,7 +12,7 @@ import pytest
 
 from sakuga.cli import console
 from sakuga.cli.outline import lines_of
-from sakuga.errors import Stopped
+from sakuga.errors import JobError, Stopped
 from sakuga.progress import Moment, Progress
 
 
@@ -74,3 +74,18 @@ def test_outlines_leave_nothing_out() -> None:
         "a                1", "b", "  c                none", "  d                none", "e", "  f: yes, g: x, y",
         "h                none",
     ]  # fmt: skip
+
+
+def test_what_to_do_is_folded_between_words_on_a_terminal_and_never_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = JobError("too much", given="/a/path/that/is/longer/than/the/whole/terminal/is/wide", do="take less of " * 9)
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = {}
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        console.tell_error(error)
+        shown[stream.isatty()] = stream.getvalue()
+    lines = shown[True].splitlines()
+    assert all(len(line) <= 40 for line in lines if "/a/path" not in line)
+    assert all(line.startswith(" " * 12) for line in lines[lines.index(next(x for x in lines if "do  " in x)) + 1 :])
+    assert shown[True].split() == error.told().split()
+    assert shown[False] == error.told() + "\n"

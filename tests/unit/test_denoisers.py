@@ -8,8 +8,10 @@ from diffusers import UNet2DConditionModel
 
 from sakuga.models.schedule import Schedule
 from sakuga.render.denoisers import Call, Texts
+from sakuga.render.denoisers.chunked import chunked
 from sakuga.render.denoisers.guided import guided
 from sakuga.render.denoisers.predict import predict, to_clean
+from sakuga.render.denoisers.smoothed import smoothed
 from sakuga.render.denoisers.windowed import windowed
 from sakuga.render.windows import batches, sliding, weights
 
@@ -173,3 +175,35 @@ def test_plain_batches_give_bit_for_bit_what_came(unet):
     ask = guided(predict(unet, EPSILON, TEXTS), TEXTS, 1.0)
     result = windowed(ask, batches(FRAMES, 3))(X, LEVEL, 0)
     assert torch.equal(result[3:6], ask(X[3:6], LEVEL, 0, range(3, 6)))
+
+
+# chunked and smoothed
+
+
+def test_parts_of_a_call_have_their_rows_of_both_halves():
+    seen = []
+
+    def ask(x, c, residuals=None):
+        seen.append(
+            (c.frames, c.rows, x[:, 0, 0, 0].tolist(), [part[:, 0].tolist() for part in (*residuals[0], residuals[1])])
+        )
+        return x * 2
+
+    both = call(frames=range(3, 8), halves=("positive", "negative"))
+    x = torch.arange(10.0)[:, None, None, None]
+    said = torch.arange(10.0)[:, None]
+    answer = chunked(ask, 2)(x, both, ([said, said + 100], said + 200))
+    assert torch.equal(answer, x * 2)
+    assert [frames for frames, *_ in seen] == [range(3, 5), range(5, 7), range(7, 8)]
+    assert seen[1][1] == (("positive", 5), ("positive", 6), ("negative", 5), ("negative", 6))
+    assert seen[1][2] == [2, 3, 7, 8] and seen[1][3] == [[2, 3, 7, 8], [102, 103, 107, 108], [202, 203, 207, 208]]
+
+
+def test_parts_give_what_the_whole_gives(unet):
+    ask = predict(unet, EPSILON, TEXTS)
+    near(chunked(ask, 3)(X, call()), ask(X, call()))
+
+
+def test_only_the_chosen_steps_are_smoothed():
+    denoise = smoothed(lambda x, level, step: x, {1, 5}, lambda clean: clean + 1)
+    assert [bool((denoise(X, LEVEL, step) != X).any()) for step in range(3)] == [False, True, False]

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from sakuga.errors import JobError, SakugaError, Several
 from sakuga.spec.fields import expected_at, spot
 from sakuga.spec.job import Job, Stage
+from sakuga.spec.load import load_job
 from sakuga.spec.numbers import as_range
 from sakuga.spec.size import Size, as_size
 from sakuga.spec.uses import ControlUse, LoraUse
@@ -114,8 +115,7 @@ def test_a_control_is_not_balanced_and_ends_after_it_starts() -> None:
         ({"dtype": "float64"}, "dtype"),
         ({"overwrite": "yes"}, "overwrite"),
         ({"overwrite": 1}, "overwrite"),
-        ({"stages": []}, "one or two"),
-        ({"stages": [{}, {}, {}]}, "one or two"),
+        ({"stages": [{}, {}, {}]}, "at most two stages"),
         ({"stages": [{"steps": 0}]}, "stages.0.steps: outside its range"),
         ({"stages": [{"steps": "50"}]}, "stages.0.steps"),
         ({"stages": [{"steps": False}]}, "stages.0.steps"),
@@ -126,8 +126,9 @@ def test_a_control_is_not_balanced_and_ends_after_it_starts() -> None:
         ({"stages": [{"strength": 50}]}, "stages.0.strength: outside its range"),
         ({"stages": [{"clip_skip": 13}]}, "stages.0.clip_skip"),
         ({"stages": [{"noise": "loud"}]}, "stages.0.noise"),
-        ({"stages": [{"stride": 17}]}, "windows would leave frames out"),
-        ({"stages": [{"window": 33}]}, "stages.0.window"),
+        ({"stages": [{"stride": 17}]}, "stages.0.stride: windows would leave frames out"),
+        ({"stages": [{}, {"window": 8, "stride": 9}]}, "stages.1.stride: windows would leave frames out"),
+        ({"stages": [{"window": 33}]}, "stages.0.window: outside its range"),
         ({"stages": [{"sampler": ""}]}, "stages.0.sampler"),
         ({"stages": [{"prompt": 5}]}, "stages.0.prompt"),
         ({"stages": [{"prompt": "a\0b"}]}, "stages.0.prompt"),
@@ -231,3 +232,9 @@ def test_a_job_is_read_without_the_engines() -> None:
     code = "import sys, sakuga.spec.load, sakuga.cli.flags; print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "numpy", "av", "cv2", "diffusers"} & set(loaded)
+
+
+def test_an_adapter_beside_the_stages_is_told_where_it_belongs() -> None:
+    with pytest.raises(JobError) as told:
+        load_job("source: a.mp4\nadapters: [ink]\n")
+    assert "it belongs into stages" in told.value.told()

@@ -237,7 +237,7 @@ def test_words_that_look_like_something_else_survive(word: str) -> None:
 
 def test_the_key_of_a_job_forgets_where_it_goes() -> None:
     job = load_job(EXAMPLE)
-    same = load_job(EXAMPLE, ["output=other.mp4", "overwrite=true", "device=cpu"])
+    same = load_job(EXAMPLE, ["output=other.mp4", "overwrite=true", "device=cpu", "source=/a/b.mp4"])
     assert job_key(job) == job_key(same) == json.loads(json.dumps(job_key(job)))
     assert job_key(job) != job_key(load_job(EXAMPLE, ["seed=1"]))
     assert job_key(job) != job_key(load_job(EXAMPLE, ["stages.0.adapters.0.weight=0.7"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sakuga.render.noise import START, draw, span_noise, step_purpose
+from sakuga.render.noise import START, WHOLE_CLIP, draw, span_noise, step_purpose
 
 SHAPE = (2, 8, 8)
 
@@ -53,3 +53,27 @@ def test_it_is_unit_normal_float32_and_leaves_the_global_random_state_alone():
 @pytest.mark.parametrize("seed", [-1, 0, 2**40, 2**80])
 def test_any_whole_number_is_a_seed(seed):
     assert torch.isfinite(draw(seed, 0, SHAPE)).all()
+
+
+@pytest.mark.parametrize(("moving", "drawn"), [(True, 3), (False, 1)])
+def test_diffsynth1_is_one_draw_for_the_clip_as_its_global_generator_gives_it(moving, drawn):
+    torch.manual_seed(7)
+    theirs = torch.randn((drawn, *SHAPE), dtype=torch.float16)
+    ours = span_noise(WHOLE_CLIP, 7, range(20, 23), SHAPE, moving=moving)
+    assert ours.dtype == torch.float32 and torch.equal(ours, theirs.float().expand(3, *SHAPE))
+
+
+def test_the_noise_of_diffsynth1_is_the_same_on_every_machine():
+    """Pinned: with these numbers its users know their seeds. They are those of float32, rounded to float16."""
+    noise = span_noise(WHOLE_CLIP, 0, range(2), (4, 8, 8), moving=True)
+    exact = torch.randn((2, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(noise, exact.half().float())
+    assert noise[0, 0, 0, :4].tolist() == pytest.approx([-1.12598, -1.15234, -0.25049, -0.43384], abs=1e-4)
+
+
+def test_diffsynth1_goes_by_the_place_in_the_run_and_not_by_the_frame_of_the_clip():
+    whole, part = (span_noise(WHOLE_CLIP, 7, frames, SHAPE, moving=True) for frames in (range(8), range(4, 8)))
+    assert not torch.equal(whole[4:], part)
+    purpose = step_purpose(0)  # what a sampler adds on its way was never there, so it is ours
+    ours, frames = (span_noise(policy, 7, range(3), SHAPE, purpose) for policy in (WHOLE_CLIP, "frame"))
+    assert torch.equal(ours, frames)

@@ -33,7 +33,6 @@ def left_behind(folder: Path, *expected: str) -> bool:
 @pytest.mark.parametrize(
     ("name", "words", "nearest"),
     [
-        ("a.gif", "GIF is not written", "a.mp4"),
         ("a.mp5", "not known", ".mp4"),
         ("a.pgn", "not known", ".png"),
         ("a.avi", "not known", None),

@@ -112,11 +112,26 @@ def test_a_picture_is_known_by_its_bytes(suffix: str) -> None:
         assert part is None or not part.whole, length
 
 
-def test_an_animated_picture_says_that_one_frame_is_used(tmp_path: Path) -> None:
+def test_an_animated_picture_is_a_clip_of_all_its_frames(tmp_path: Path) -> None:
+    """Of an animated WebP or PNG only the first frame was used."""
+    import cv2
+
+    animation = cv2.Animation()
+    animation.frames = [grey(level, 8, 6) for level in (10, 90, 200)]
+    animation.durations = np.array([40, 0, 120], np.int32)
+    for name in ("moving.png", "moving.webp"):
+        assert cv2.imwriteanimation(str(tmp_path / name), animation)
+        with open_clip(tmp_path / name) as clip:
+            assert (clip.kind, clip.frame_count, clip.width, clip.height) == ("moving", 3, 8, 6)
+            assert [clip.pts_at(n) for n in range(4)] == [0, 40, 140, 260] and clip.time_base == Fraction(1, 1000)
+            assert [round(float(frame.pixels.mean())) for frame in clip.frames()] == pytest.approx([10, 90, 200], abs=2)
+            assert clip.notes == ("frames without a time are shown for a tenth of a second, as browsers do",)
+
+
+def test_a_picture_that_only_says_that_it_moves_is_a_clip_of_one_frame(tmp_path: Path) -> None:
     data = encode_picture(grey(120, 8, 8), ".png")
     control = struct.pack(">II", 1, 0)
     chunk = struct.pack(">I", 8) + b"acTL" + control + struct.pack(">I", binascii.crc32(b"acTL" + control))
     path = broken(tmp_path / "moving.png", data[:33] + chunk + data[33:])
     with open_clip(path) as clip:
         assert clip.frame_count == 1
-        assert clip.notes == ("only the first picture is used of the animated moving.png",)

@@ -61,11 +61,27 @@ def test_a_text_without_tags_is_left_alone() -> None:
         "<lora:ink:1:lbwe=ALL>",
         "<lora:ink:te=1:te=2>",
         "<lora:ink:te=>",
+        "<lora:ink:1",
+        "<lora:ink:1 and more words",
+        "lora:ink:1>",
+        "< lora : ink : 1 >",
+        "<lora>",
+        "<LORA:ink:1>",
     ],
 )
 def test_a_broken_tag_is_told(tag: str) -> None:
     with pytest.raises(JobError):
         split_prompt(f"a {tag}")
+
+
+def test_an_arrow_between_spaces_does_not_end_a_tag() -> None:
+    (use,) = split_prompt("a cat <lora:ink:0s:0 -> 2s:1>")[1]
+    assert use == split_prompt("a cat <lora:ink:0s:0 → 2s:1>")[1][0]
+
+
+def test_words_about_lora_are_words() -> None:
+    text = "a lora of Flora, lyco: a < b, LoRA"
+    assert split_prompt(text) == (text, ())
 
 
 def test_other_tags_stay_and_are_named() -> None:

@@ -33,8 +33,21 @@ SD15 = {
 @pytest.mark.parametrize(
     ("name", "golden"),
     [
-        ("linear", {0: "0.99914998", 111: "0.84814298", 444: "0.22677635", 888: "0.00562875", 999: "0.00157896"}),
-        ("scaled_linear", {111: "0.88035214", 444: "0.35601979", 888: "0.01600927", 899: "0.01429867"}),
+        (
+            "linear",
+            {
+                0: "0.99914998",
+                111: "0.84814298",
+                444: "0.22677635",
+                888: "0.00562875",
+                899: "0.00499346",
+                999: "0.00157896",
+            },
+        ),
+        (
+            "scaled_linear",
+            {111: "0.88035214", 444: "0.35601979", 888: "0.01600927", 899: "0.01429867", 999: "0.00466010"},
+        ),
     ],
 )
 def test_alpha_bar_to_the_digits_printed(name, golden):
@@ -62,6 +75,11 @@ def test_the_noisiest_levels_are_those_of_the_two_schedules():
 )
 def test_diffutoon_timesteps(steps, strength, golden):
     assert " ".join(map(str, Schedule.linear().timesteps(steps, strength))) == golden
+
+
+def test_timesteps_that_lie_half_way_go_to_the_even_side():
+    beginning = (999, 946, 894, 841, 789, 736, 684, 631, 578, 526, 473, 421)
+    assert Schedule.linear().timesteps(20)[:12] == beginning
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 20, 50, 1000])

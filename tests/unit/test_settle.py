@@ -50,3 +50,10 @@ def test_tags_of_other_kinds_are_told_where_they_stand() -> None:
 def test_a_lora_given_many_times_is_told_once() -> None:
     found = settled(adapters=["ink:0.1"] * 300)
     assert noted(found) == {"stages.0.adapters": "ink is there 300 times; the weights add up"}
+
+
+def test_a_step_behind_the_last_one_is_told_with_the_count_from_0() -> None:
+    found = settled(adapters=[{"file": "a", "steps": [4, 8]}], steps=4)
+    assert noted(found)["stages.0.adapters.0"] == (
+        "it acts from step 4 on, and the last is 3, because steps count from 0: without effect"
+    )

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from sakuga.errors import OutputError, OutputExists
-from sakuga.video.outputs import check_output
+from sakuga.video.outputs import check_folder, check_output
 from sakuga.video.read import open_clip
-from sakuga.video.stills import write_picture
+from sakuga.video.stills import NumberedPictures, write_picture
 from sakuga.video.write import ClipWriter
 
 av = pytest.importorskip("av")
@@ -94,3 +94,20 @@ def test_a_folder_is_replaced_only_if_nothing_else_is_in_it(
     with open_clip(source) as clip, ClipWriter(out, clip, 32, 24, overwrite=True) as writer:
         writer.write(next(clip.frames()))
     assert [path.name for path in out.iterdir()] == ["000000.png"]
+
+
+@pytest.mark.parametrize("name", ["frames", "frames.v2"])
+def test_pictures_beside_a_video_are_replaced_when_it_is_rendered_again(tmp_path: Path, name: str) -> None:
+    """The second run with overwrite was refused: its own pictures were taken for strangers."""
+    out = tmp_path / name
+    for count in (3, 2):
+        check_folder(out, overwrite=True)
+        with NumberedPictures(out, overwrite=True) as pictures:
+            for _ in range(count):
+                pictures.write(np.zeros((4, 4, 3), np.uint8))
+    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png"]
+    with pytest.raises(OutputExists):
+        check_folder(out, overwrite=False)
+    (out / "thesis.doc").write_text("years of work")
+    with pytest.raises(OutputError, match="not ours to replace"):
+        check_folder(out, overwrite=True)

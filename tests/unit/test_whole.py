@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +26,22 @@ with open_clip(Path(sys.argv[1])) as clip, ClipWriter(Path(sys.argv[2]), clip, 3
     writer.write(next(clip.frames()))
     print("begun", flush=True)
     time.sleep(600)
+"""
+KILLED_WITH_FOLDER = """
+import os, sys
+from pathlib import Path
+from sakuga.whole import appearing_whole
+final, last = Path(sys.argv[1]), int(sys.argv[2])
+replace, done = Path.replace, []
+def killed(self, to):
+    replace(self, to)
+    done.append(to)
+    if len(done) == last:
+        os._exit(9)
+Path.replace = killed
+with appearing_whole(final, overwrite=True, ours="weights".__eq__) as new:
+    new.hidden.mkdir()
+    (new.hidden / "weights").write_text("new")
 """
 Copied = Callable[..., tuple[str, ...]]
 
@@ -75,9 +93,17 @@ def test_what_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
     with pytest.raises(OutputExists):
         check_place(tmp_path / "x", overwrite=False, ours=WEIGHTS)
     check_place(tmp_path / "x", overwrite=True, ours=WEIGHTS)
+    (tmp_path / "x" / "deeper").mkdir()
+    (tmp_path / "x" / "deeper" / "weights").touch()
+    with pytest.raises(OutputError, match="not ours to replace") as told:
+        check_place(tmp_path / "x", overwrite=True, ours=WEIGHTS)
+    assert "deeper/weights" in told.value.told()
+    (tmp_path / "x" / "deeper" / "weights").unlink()
     (tmp_path / "x" / "mine").touch()
     with pytest.raises(OutputError, match="not ours to replace"):
         check_place(tmp_path / "x", overwrite=True, ours=WEIGHTS)
+    with pytest.raises(OutputError, match="mine is a file"):
+        check_place(tmp_path / "x" / "mine" / "y", overwrite=True)
     with pytest.raises(OutputError, match="there is no folder"):
         check_place(tmp_path / "nowhere" / "x", overwrite=True)
     with pytest.raises(OutputExists), appearing_whole(tmp_path / "y", overwrite=False) as new:
@@ -92,6 +118,7 @@ def test_what_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
 def test_what_the_system_says_is_told_in_four_parts(tmp_path: Path, number: int, words: str) -> None:
     with pytest.raises(OutputError, match=words) as caught, writing(tmp_path / "x"):
         raise OSError(number, "it says no")
+    assert ("MB are free now" in str(caught.value)) == (number == errno.ENOSPC)
     assert "it says no" in str(caught.value) and "nothing half-written" in str(caught.value)
 
 
@@ -102,3 +129,72 @@ def test_a_place_without_a_name_is_told(name: str, tmp_path: Path, monkeypatch: 
     with pytest.raises(OutputError, match="no name of its own") as caught:
         check_place(Path(name), overwrite=True)
     assert caught.value.given == name and caught.value.do
+
+
+@pytest.mark.skipif(os.name == "nt", reason="whether a process lives cannot be asked there")
+@pytest.mark.parametrize("when", ["the old one is aside", "the new one is in place"])
+def test_a_folder_is_not_lost_when_the_run_that_replaces_it_is_killed(tmp_path: Path, when: str) -> None:
+    """Killed at either rename, the folder is there again after the next run, or the new one is."""
+    words = [sys.executable, "-c", KILLED_WITH_FOLDER, str(tmp_path / "model"), str(1 + when.startswith("the new"))]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_text("old")
+    assert subprocess.run(words, check=False).returncode == 9
+    assert (tmp_path / "model").exists() == when.startswith("the new")
+    if when.startswith("the old"):
+        with pytest.raises(OutputExists), appearing_whole(tmp_path / "model", overwrite=False, ours=WEIGHTS):
+            pytest.fail("the old one was not seen")
+        assert (tmp_path / "model" / "weights").read_text() == "old"
+    with appearing_whole(tmp_path / "model", overwrite=True, ours=WEIGHTS) as new:
+        new.hidden.mkdir()
+        (new.hidden / "weights").write_text("newer")
+    assert (tmp_path / "model" / "weights").read_text() == "newer"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_run_with_the_number_of_the_killed_one_puts_its_folder_back_too(tmp_path: Path) -> None:
+    """In a container every run may have the same number."""
+    aside = tmp_path / f".model.{re.sub('[^A-Za-z0-9-]', '-', platform.node())[:40]}-{os.getpid()}.old"
+    aside.mkdir()
+    (aside / "weights").write_text("old")
+    with appearing_whole(tmp_path / "model", overwrite=True, ours=WEIGHTS) as new:
+        new.hidden.mkdir()
+        (new.hidden / "weights").write_text((tmp_path / "model" / "weights").read_text() + " and newer")
+    assert (tmp_path / "model" / "weights").read_text() == "old and newer" and "is put back" in new.notes[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_stays_when_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_text("old")
+    with pytest.raises(OutputError), appearing_whole(tmp_path / "model", overwrite=True, ours=WEIGHTS):
+        pass  # nothing was written, so there is nothing to rename
+    assert (tmp_path / "model" / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_name_that_no_file_system_takes_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="too long"):
+        check_place(tmp_path / ("漫" * 90), overwrite=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no limit of file sizes there")
+def test_a_limit_of_file_sizes_is_told_when_what_was_spooled_does_not_fit(tmp_path: Path) -> None:
+    """A small tensor waits in the buffer and meets the limit only when the file is closed."""
+    program = (
+        "import resource, signal, sys, torch\n"
+        "from pathlib import Path\n"
+        "from sakuga.errors import OutputError\n"
+        "from sakuga.tensors.write import Spool\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))\n"
+        "try:\n"
+        "    with Spool(Path(sys.argv[1]) / 'x.safetensors') as spool:\n"
+        "        spool.add('a', torch.zeros(1000))\n"
+        "        spool.save(Path(sys.argv[1]) / 'x.safetensors', {})\n"
+        "except OutputError as error:\n"
+        "    print(error.told())\n"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "x.safetensors: there is no room for a file of that size" in done.stdout, done.stderr
+    assert "a file of 0.0 MB" in done.stdout and "ulimit" in done.stdout

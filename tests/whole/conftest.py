@@ -134,7 +134,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 @pytest.fixture(scope="session")
 def studio() -> Iterator[Studio]:
     """One for all tests, so that the starter is loaded once."""
-    with Studio() as studio:
+    with Studio(reuse=False) as studio:  # every test draws for itself
         yield studio
 
 

@@ -17,8 +17,9 @@ from sakuga.render.studio import Studio, report_path, sha256_of
 from sakuga.spec.job import Job
 
 FIELDS = {
+    "work",
     "schema", "version", "status", "output", "output_sha256", "key", "job", "clip", "models", "adapters", "stages",
-    "notes", "seconds", "memory", "stacks",
+    "notes", "seconds", "memory", "stacks", "keys",
 }  # fmt: skip
 STAGE = {"prompt": "ink", "steps": 2, "motion": "none"}
 

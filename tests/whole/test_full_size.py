@@ -20,9 +20,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.whole.random_model import Case, embedding
 
 import sakuga
 from sakuga.models.detect import recognise
+from sakuga.models.device import resolve
+from sakuga.models.library import Library
+from sakuga.models.load import load_base, load_control, load_motion
+from sakuga.spec.job import Stage
 from sakuga.video.pictures import read_picture
 
 Layout = dict[str, tuple[int, ...]]
@@ -261,3 +266,23 @@ def test_two_frames_are_rendered_at_full_size(files: Mapping[str, Path], made: A
     frames = np.stack([read_picture(path) for path in sorted(output.iterdir())])
     assert frames.shape == (2, 256, 256, 3) and frames.std() > 1
     print(f"peak {report['memory']['peak'] / 2**30:.1f} GiB, seconds {report['seconds']}, stage {report['stages'][0]}")
+
+
+@pytest.mark.slow
+def test_every_step_is_that_of_the_reference_at_full_size(files: Mapping[str, Path]) -> None:
+    """17 frames in windows of 16 by 8, two steps, 128 x 128: all three files as their loaders read them, in float32."""
+    library, where = Library(folders=()), resolve("cpu", "fp32")
+    base = load_base(files["base"], library, where)
+    net = load_control(files["control"], "tile", base, library, where).part
+    moving = load_motion(files["motion"], base, library, where).part
+    case = Case(bundle=base, nets=[net], motion=moving, embedding=embedding(), size=(128, 128))
+    stage = Stage(
+        prompt="ink, a girl is dancing", negative_prompt="photograph", motion="own", controls=["tile:0.5"], steps=2,
+        guidance=7.0, noise="diffsynth1", prompt_style="plain", clip_skip=2, sampler="ddim", frames_at_once=4,
+    )  # fmt: skip
+    (ours, drawn), (theirs, expected) = case.ours(stage, 17), case.theirs(stage, 17)
+    apart = [
+        float((a - b).abs().max() / b.abs().max()) for a, b in zip((*ours, drawn), (*theirs, expected), strict=True)
+    ]
+    print(f"apart {apart}")
+    assert max(apart) <= 1e-4

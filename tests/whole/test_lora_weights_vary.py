@@ -198,3 +198,26 @@ def test_bad_options_are_placed(studio: Studio, sources: Mapping[str, Path], use
         studio.check(Job(source=sources["picture"], stages=[{"adapters": [use]}], output="never.png"))
     assert raised.value.place == place
     assert said in str(raised.value)
+
+
+def test_an_adapter_without_a_text_encoder_is_not_told_what_its_text_encoder_has(
+    draw: Any, sources: Mapping[str, Path], tmp_path: Path
+) -> None:
+    tensors = load_file(STARTER / "loras" / "celcomic.safetensors")
+    part = {key: tensor for key, tensor in tensors.items() if key.startswith(BLOCK)}
+    save_file(part, tmp_path / "blocks.safetensors")
+    adapters = [f"{tmp_path / 'blocks.safetensors'}:0.5->1@frames"]
+    with Studio(reuse=False) as studio:
+        report = studio.check(Job(source=sources["pictures"], stages=[PLAIN | {"adapters": adapters}]))
+    assert not [note for note in report.notes if "text encoder" in note.reason]
+
+
+def test_a_stack_that_is_off_at_the_end_still_shows_what_it_did(draw: Any, sources: Mapping[str, Path]) -> None:
+    (stack,) = draw(sources["pictures"], with_lora({"steps": [0, 1]})).report.stacks
+    assert stack["fused"] == 0
+    assert [(state["step"], state["fused"] > 0, state["live"]) for state in stack["states"]] == [
+        (0, True, 0),
+        (1, False, 0),
+    ]
+    (steady,) = draw(sources["pictures"], with_lora("0.5")).report.stacks
+    assert [(state["step"], state["fused"]) for state in steady["states"]] == [(0, steady["fused"])]

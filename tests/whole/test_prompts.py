@@ -84,7 +84,7 @@ def test_a_check_tells_an_embedding_of_another_width(
 ) -> None:
     wide = tmp_path / "wide.safetensors"
     save_file({"emb_params": torch.zeros(1, 4096)}, wide)
-    with pytest.raises(FileProblem, match="another family") as raised:
+    with pytest.raises(FileProblem, match="for a text encoder of another width") as raised:
         studio.check(Job(source=sources["picture"], stages=[{"embeddings": [str(wide)]}]))
     assert raised.value.place == "stages.0.embeddings.0"
 

@@ -54,7 +54,7 @@ def test_frames_that_are_one_picture_differ_by_their_noise_alone(draw: Any, made
     folder.mkdir()
     for index in range(3):
         (folder / f"{index}.png").write_bytes(still)
-    frames = draw(folder, ALONE | {"noise": noise}).frames
+    frames = draw(folder, ALONE | {"noise": noise}, held="each").frames
     apart = np.abs(frames[1:] - frames[:-1])
     assert (apart.max() <= ROUNDING) == alike
 

@@ -44,6 +44,7 @@ def test_a_stop_keeps_the_spans_that_are_finished(
     studio: Studio, sources: Mapping[str, Path], tmp_path: Path, stopped_at: Any, left_in: Names
 ) -> None:
     job = Job(source=sources["uneven"], stages=[LONG], output=tmp_path / "toon.mp4", span=3)
+    studio = Studio(work=tmp_path.parent / f"{tmp_path.name}-work", reuse=False)
     for name in ("toon-stopped", "toon-stopped-2"):
         progress, told = stopped_at("render", 20)  # of 48: two steps into the second Span
         with pytest.raises(Stopped, match=f"the first 3 frames are kept in {tmp_path / name}.mp4"):
@@ -92,22 +93,26 @@ def test_a_stop_leaves_an_older_output_as_it_was(
 def test_ctrl_c_ends_the_command_with_130(sources: Mapping[str, Path], tmp_path: Path, left_in: Names) -> None:
     words = ["render", str(sources["film"]), "-o", "toon.mp4", "--steps", "1000", "--motion", "none"]
     search = os.pathsep.join(filter(None, (str(SOURCE), os.environ.get("PYTHONPATH"))))
-    run = subprocess.Popen(
+    own_cache = {"SAKUGA_CACHE": str(tmp_path.parent / f"{tmp_path.name}-cache")}  # no test before it has seen the cuts
+    with subprocess.Popen(
         [sys.executable, "-m", "sakuga", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": search},
-    )  # fmt: skip
-    assert run.stderr is not None
-    lines = []
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline and not any(line.startswith("look for cuts: 8 of 8") for line in lines):
-        lines.append(run.stderr.readline())
-        assert lines[-1], f"it ended by itself: {lines}"
-    while not any(name.endswith(".partial") for name in left_in(tmp_path)):
-        assert time.monotonic() < deadline, "the output is begun"
-        time.sleep(0.05)
-    run.send_signal(signal.SIGINT)
-    out, told = run.communicate(timeout=PATIENCE_SECONDS)
+        env=os.environ | {"PYTHONPATH": search} | own_cache,
+    ) as run:  # fmt: skip
+        try:
+            assert run.stderr is not None
+            lines = []
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while time.monotonic() < deadline and not any(line.startswith("look for cuts: 8 of 8") for line in lines):
+                lines.append(run.stderr.readline())
+                assert lines[-1], f"it ended by itself: {lines}"
+            while not any(name.endswith(".partial") for name in left_in(tmp_path)):
+                assert time.monotonic() < deadline, "the output is begun"
+                time.sleep(0.05)
+            run.send_signal(signal.SIGINT)
+            out, told = run.communicate(timeout=PATIENCE_SECONDS)
+        finally:
+            run.kill()  # a test that fails leaves nothing running
     assert run.returncode == 130, told
     assert out == "" and "Traceback" not in told
     assert "stopping after this step" in told and "Stopped: stopped on request" in told

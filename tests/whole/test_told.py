@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sakuga.errors import AdapterDoesNotFit, Several
+from sakuga.errors import AdapterDoesNotFit, JobError, Several
 from sakuga.lora.inspect import show
 from sakuga.lora.library.names import Named, Names
 from sakuga.models.library import STARTER
@@ -79,3 +79,23 @@ def test_weights_that_meet_nothing_in_the_file_are_told(
     report = studio.check(Job(source=sources["picture"], stages=[stage], output=tmp_path / "never.png"))
     assert any("all its block weights are 0" in note.reason for note in report.notes)
     assert "ink at 1.0, blocks NONE, steps 0:1, " in report.text()
+
+
+def test_block_weights_for_blocks_that_the_base_lacks_were_taken_without_a_word(
+    studio: Studio, sources: Mapping[str, Path], tmp_path: Path
+) -> None:
+    def noted(blocks: object) -> list[str]:
+        job = Job(source=sources["picture"], stages=[{"adapters": [{"file": "ink", "blocks": blocks}]}])
+        report = studio.check(job.model_copy(update={"output": tmp_path / "never.png"}))
+        return [note.reason for note in report.notes if note.what == "stages.0.adapters.0"]
+
+    assert noted({"IN11": 0.5, "D03": 1, "M00": 0.5}) == [
+        "this base has no D03, IN11, so the weight given there has no effect"
+    ]
+    assert noted({"M00": 0.5}) == noted("OUTD") == noted({"up": {"block_3": 0.4}, "down": 0.5}) == []
+    lacking, left_out = noted([1.0] * 12)
+    assert lacking == "this base has no IN05, IN08, so the weight given there has no effect"
+    assert left_out.startswith("a list of 12 leaves out IN0") and left_out.endswith(", where it has layers: they get 0")
+    assert noted([1.0] * 61)[1].endswith("where it has layers: they keep the adapter's own weight")
+    with pytest.raises(JobError, match="no such block"):
+        noted({"IN99": 1})

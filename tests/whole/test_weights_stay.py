@@ -43,7 +43,7 @@ def held(sources: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) 
         bundles.append(load_base(*words))
         return bundles[-1]
 
-    with Studio() as studio:
+    with Studio(reuse=False) as studio:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(parts, "load_base", load)
             studio.render(Job(source=sources["picture"], output=tmp_path_factory.mktemp("first") / "first.png"))
@@ -91,7 +91,7 @@ def test_a_base_that_could_not_be_read_back_is_loaded_again_for_the_next_job(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "free_bytes", lambda device: 2 << 20)
-    with Studio() as studio:
+    with Studio(reuse=False) as studio:
         with monkeypatch.context() as patch:
             patch.setattr(reread, "_checksum", Mock(side_effect=itertools.count()))
             with pytest.raises(SakugaError, match="still changed"):

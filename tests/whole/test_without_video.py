@@ -50,7 +50,10 @@ plan = Plan(
 )
 parts = PartsKeeper().stage(plan, 0, library, Report())
 pictures = [np.full((64, 64, 3), 80 * n, np.uint8) for n in (1, 2)]
-shot = Shot(frames=range(2), times=(0.0, 0.04), clip_length=2, seed=0, fit=fit(64, 64, parts.bundle.multiple))
+around = fit(64, 64, parts.bundle.multiple)
+shot = Shot(
+    frames=range(2), times=(0.0, 0.04), clip_length=2, seed=0, fit=around, source=pictures, others={}
+)
 with parts.stack.applied(parts.bundle.parts) as applied:
     drawn = list(render_span(parts, applied, pictures, shot, Progress()))
 print([tuple(frame.shape) for frame in drawn])

@@ -12,19 +12,23 @@ from typing import Any
 
 from sakuga import __version__
 from sakuga.errors import OutputError, OutputExists
+from sakuga.render.hashes import sha256_of
 from sakuga.render.plan import Plan
 from sakuga.report import Report
+from sakuga.report import report_path as report_path
 from sakuga.spec.job import Job
 from sakuga.spec.load import job_key
+from sakuga.video.outputs import check_folder
 
 
 def content_key(job: Job, plan: Plan, report: Report) -> str:
-    """The hash of what makes the result: source bytes, the Job without output and device, weights and the configs
+    """The hash of what makes the result: source bytes, the Job without paths and device, weights and the configs
     beside them, version.
     """
     made_of: dict[str, Any] = {
         "version": __version__,
         "source": plan.source.content_key,
+        "clips": [clip.content_key for stage in plan.stages for clip in stage.clips],
         "job": job_key(job),
         "stages": [stage.settings.told() for stage in plan.stages],  # with what the base's own defaults filled in
         "models": sorted((model["sha256"], model["beside_sha256"] or "") for model in report.models),
@@ -35,11 +39,6 @@ def content_key(job: Job, plan: Plan, report: Report) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
-def report_path(output: Path) -> Path:
-    """Where the report of an output lies: ``<stem>.report.json`` beside it."""
-    return output.with_name(f"{output.stem}.report.json")
-
-
 def free_name(output: Path) -> Path:
     """A name beside ``output`` for frames that were finished before a stop: ``<stem>-stopped``, numbered if need be."""
     names = (
@@ -48,43 +47,33 @@ def free_name(output: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def sha256_of(path: Path) -> str:
-    """The hash of a file; of a folder of pictures, that of all names and bytes."""
-    digest = hashlib.sha256()
-    files = sorted(child for child in path.iterdir() if child.is_file()) if path.is_dir() else [path]
-    for file in files:
-        if path.is_dir():
-            digest.update(file.name.encode() + b"\0")
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 def check_free(plan: Plan, known: dict[str, Any] | None) -> None:
     """Raise before any work if the output or its report would take the place of something that is not to be replaced.
 
     ``known`` is the report of a finished output (``finished``), which may turn out to be the result of this very Job.
     """
     output, report = plan.output, report_path(plan.output)
-    used = [plan.base, *(path for stage in plan.stages for path in stage.files)]
-    if output.exists() and output.samefile(plan.source.path):
-        raise OutputError(
-            "the output is the source itself", given=str(output), expected="another name", do="choose another name"
-        )
-    if output.exists() and any(path.exists() and output.samefile(path) for path in used):
-        raise OutputError(
-            "the output is one of the files that the job reads",
-            given=str(output),
-            expected="another name",
-            do="choose another output",
-        )
+    used = [*filter(None, [plan.base]), *(path for stage in plan.stages for path in stage.files)]
+    for place in (path for path in (output, plan.job.pictures) if path is not None and path.exists()):
+        if place.samefile(plan.source.path):
+            raise OutputError(
+                "the output is the source itself", given=str(place), expected="another name", do="choose another name"
+            )
+        if any(path.exists() and place.samefile(path) for path in used):
+            raise OutputError(
+                "the output is one of the files that the job reads",
+                given=str(place),
+                expected="another name",
+                do="choose another output",
+            )
     if report.is_dir():
         raise OutputError(
             "the report has no place", given=f"{report} is a folder", expected="a free name", do="choose another output"
         )
     if plan.job.overwrite or known:
         return
+    if plan.job.pictures is not None:
+        check_folder(plan.job.pictures, overwrite=False)
     if output.exists():
         raise not_ours(output).at("output")
     if report.exists():
@@ -110,6 +99,8 @@ def finished(plan: Plan) -> dict[str, Any] | None:
     """The report of an output that is there and whole, or None."""
     path = report_path(plan.output)
     if not plan.output.exists() or not path.is_file():
+        return None
+    if plan.job.pictures is not None and not plan.job.pictures.is_dir():
         return None
     try:
         known = json.loads(path.read_text(encoding="utf-8"))

@@ -18,6 +18,8 @@ from sakuga.lora.library.folders import adapter_name
 from sakuga.lora.read import read_adapter
 from sakuga.lora.stack import Stack
 from sakuga.lora.targets import names_of
+from sakuga.models.annotators import LoadedNetwork, network_named
+from sakuga.models.annotators.files import load_network
 from sakuga.models.bundle import Bundle, Source
 from sakuga.models.device import Placement
 from sakuga.models.embedding import Embedding, check_width, load_bundled, load_embedding
@@ -25,7 +27,7 @@ from sakuga.models.library import Library
 from sakuga.models.load import load_base, load_codec, load_control, load_motion
 from sakuga.models.prompts import encode_pair
 from sakuga.render.denoisers import Texts
-from sakuga.render.plan import Plan, StagePlan
+from sakuga.render.plan import ControlPlan, Plan, StagePlan
 from sakuga.render.stage import ControlNet, StageParts
 from sakuga.render.weights import Moment, stack_weight
 from sakuga.report import Report
@@ -44,6 +46,7 @@ class PartsKeeper:
         self._kept: dict[tuple[object, ...], Any] = {}
         self._asked: set[tuple[object, ...]] = set()
         self._cache = Cache(host_bytes=CACHE_BYTES)
+        self._hashes: list[str] = []
 
     def clear(self) -> None:
         """Forget everything."""
@@ -61,14 +64,16 @@ class PartsKeeper:
 
     def stage(self, plan: Plan, number: int, library: Library, report: Report) -> StageParts:
         """Stage ``number`` of ``plan``, loaded; every file goes into ``report``."""
-        stage, where = plan.stages[number], plan.where
-        bundle = self._get(plan.base, where, lambda: load_base(plan.base, library, where))
-        _tell(report, "base", bundle.name, bundle.family.name, bundle.sources)
+        stage, where, base = plan.stages[number], plan.where, plan.base
+        assert base is not None, "a Plan with a Stage has a base"
+        self._hashes = []
+        bundle = self._get(base, where, lambda: load_base(base, library, where))
+        self._tell(report, "base", bundle.name, bundle.family.name, bundle.sources)
         codec = bundle.codec
         if stage.vae is not None:
             vae = stage.vae
             loaded = self._get(vae, where, lambda: load_codec(vae, library, where))
-            _tell(report, "vae", vae.stem, bundle.family.name, loaded.sources)
+            self._tell(report, "vae", vae.stem, bundle.family.name, loaded.sources)
             codec = loaded.part
         controls = tuple(self._control(control, bundle, library, where, report) for control in stage.controls)
         motion = None
@@ -77,7 +82,7 @@ class PartsKeeper:
         elif stage.motion is not None:
             path = stage.motion
             found = self._get(path, where, lambda: load_motion(path, bundle, library, where), bundle.name)
-            _tell(report, "motion", path.stem, bundle.family.name, found.sources)
+            self._tell(report, "motion", path.stem, bundle.family.name, found.sources)
             motion = found.part
         stack = self._stack(stage, bundle, where)
         embeddings = [self._embedding(path, bundle, where, report) for path in stage.embeddings]
@@ -92,17 +97,32 @@ class PartsKeeper:
             controls=controls,
             motion=motion,
             read_prompts=_reader(stage, bundle, embeddings, report),
+            smoothings=stage.smoothings,
+            hashes=tuple(self._hashes),
         )
 
-    def _control(self, plan: Any, bundle: Bundle, library: Library, where: Placement, report: Report) -> ControlNet:
+    def _control(
+        self, plan: ControlPlan, bundle: Bundle, library: Library, where: Placement, report: Report
+    ) -> ControlNet:
         path, kind = plan.path, plan.use.kind
         loaded = self._get(path, where, lambda: load_control(path, kind, bundle, library, where), bundle.name)
-        _tell(report, f"control {kind}", path.stem, bundle.family.name, loaded.sources)
-        return ControlNet(use=plan.use, annotator=plan.annotator, net=loaded.part)
+        self._tell(report, f"control {kind}", path.stem, bundle.family.name, loaded.sources)
+        networks = [self._network(plan, n, where, report) for n in range(len(plan.networks))]
+        annotator = plan.annotator.with_networks(networks)
+        return ControlNet(use=plan.use, annotator=annotator, net=loaded.part, clip=plan.clip)
+
+    def _network(self, plan: ControlPlan, number: int, where: Placement, report: Report) -> LoadedNetwork | None:
+        """A network that an annotator draws with."""
+        path, network = plan.networks[number], network_named(plan.annotator.networks[number])
+        if path is None:
+            return None
+        loaded = self._get(path, where, lambda: load_network(network, path, where))
+        self._tell(report, f"annotator {plan.use.kind}", path.stem, network.title, loaded.sources)
+        return loaded.part
 
     def _embedding(self, path: Path, bundle: Bundle, where: Placement, report: Report) -> Embedding:
         embedding = self._get(path, where, lambda: load_embedding(path))
-        _tell(report, "embedding", embedding.name, bundle.family.name, (embedding.source,))
+        self._tell(report, "embedding", embedding.name, bundle.family.name, (embedding.source,))
         return embedding
 
     def _bundled(self, adapter: Adapter, name: str, bundle: Bundle, where: Placement) -> Embedding:
@@ -116,15 +136,33 @@ class PartsKeeper:
     def _stack(self, stage: StagePlan, bundle: Bundle, where: Placement) -> Stack:
         names = names_of(bundle.parts)
 
-        def read(path: Path) -> Adapter:
+        def read(path: Path, ignored: bool) -> Adapter:
             with TensorFile.open(path) as file:
-                return read_adapter(file, names, adapter_name(path))
+                return read_adapter(file, names, adapter_name(path), ignore_alpha=ignored)
 
         entries = []
         for path, use in zip(stage.adapters, stage.settings.adapters, strict=True):
-            adapter = self._get(path, where, partial(read, path), bundle.name)
+            ignored = use.alpha == "ignored"
+            adapter = self._get(path, where, partial(read, path, ignored), bundle.name, ignored)
             entries.append((adapter, stack_weight(use, Moment())))
         return Stack(tuple(entries))
+
+    def _tell(self, report: Report, role: str, name: str, family: str, sources: Iterable[Source]) -> None:
+        """One entry for each file; a file that serves two Stages is told once."""
+        for source in sources:
+            self._hashes.append(f"{role} {source.sha256} {source.beside_sha256 or ''}")
+            entry = {
+                "role": role if role != "base" else f"base {source.role}" if source.role != "checkpoint" else "base",
+                "name": name,
+                "path": str(source.path),
+                "sha256": source.sha256,
+                "beside_sha256": source.beside_sha256,
+                "family": family,
+                "used": source.used,
+                "left_out": [{"key": left.key, "reason": left.reason} for left in source.leftovers],
+            }
+            if entry not in report.models:
+                report.models.append(entry)
 
     def _get(self, path: Path, where: Placement, load: Callable[[], Part], *more: object) -> Part:
         """The part of ``path``, loaded now or kept from before, as long as the file is the same."""
@@ -161,7 +199,12 @@ def _reader(stage: StagePlan, bundle: Bundle, embeddings: list[Embedding], repor
 
     def read() -> Texts:
         pair = encode_pair(
-            bundle, settings.prompt, settings.negative_prompt, clip_skip=settings.clip_skip, embeddings=embeddings
+            bundle,
+            settings.prompt,
+            settings.negative_prompt,
+            clip_skip=settings.clip_skip,
+            embeddings=embeddings,
+            style=settings.prompt_style,
         )
         called = {name for encoded in pair for name in encoded.used.embeddings}
         for embedding in embeddings:
@@ -170,20 +213,3 @@ def _reader(stage: StagePlan, bundle: Bundle, embeddings: list[Embedding], repor
         return Texts(positive=pair[0].states, negative=pair[1].states)
 
     return read
-
-
-def _tell(report: Report, role: str, name: str, family: str, sources: Iterable[Source]) -> None:
-    """One entry for each file; a file that serves two Stages is told once."""
-    for source in sources:
-        entry = {
-            "role": role if role != "base" else f"base {source.role}" if source.role != "checkpoint" else "base",
-            "name": name,
-            "path": str(source.path),
-            "sha256": source.sha256,
-            "beside_sha256": source.beside_sha256,
-            "family": family,
-            "used": source.used,
-            "left_out": [{"key": left.key, "reason": left.reason} for left in source.leftovers],
-        }
-        if entry not in report.models:
-            report.models.append(entry)

@@ -5,22 +5,25 @@ The one place where the two meet. Refuses to look at files; it only decides, and
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from sakuga.errors import JobError
+from sakuga.models.chunks import Style
 from sakuga.models.family import Defaults
+from sakuga.render.noise import Policy
 from sakuga.render.samplers import Sampler, find_sampler
-from sakuga.render.weights import Moment, at, block_factors, moves
+from sakuga.render.silent import read_as_words, silent
+from sakuga.render.weights import block_factors
 from sakuga.report import Note
 from sakuga.spec.job import Stage
-from sakuga.spec.prompt import split_prompt, tags_left
-from sakuga.spec.uses import ControlUse, LoraUse
+from sakuga.spec.prompt import split_prompt
+from sakuga.spec.uses import ControlUse, LoraUse, SmootherUse
 from sakuga.spec.vary import Auto, Curve, Weight, format_weight
 
 OFF = "none"
+FINISHED = -1  # in smooth_at: the frames that a Stage gives
+FRAMES_AT_ONCE = 8  # through the UNet when no motion module asks for more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +46,27 @@ class Settings:
     guidance: float
     strength: float
     clip_skip: int
-    noise: Literal["frame", "shared", "zero"]
+    noise: Policy
     window: int
     stride: int
+    frames_at_once: int
+    cross_frame: bool
+    tile: int | None
+    tile_stride: int
+    smoothers: tuple[SmootherUse, ...]
+    smooth_at: frozenset[int]
+    prompt_style: Style
     notes: tuple[Note, ...]
+
+    @property
+    def looks_along_time(self) -> bool:
+        """Whether frames influence one another within a window."""
+        return self.motion is not None or self.cross_frame
+
+    @property
+    def smooths(self) -> bool:
+        """Whether anything smooths its frames, at a step or when they are finished."""
+        return bool(self.smoothers and self.smooth_at)
 
     def told(self) -> dict[str, Any]:
         """Plain data for the Report."""
@@ -64,6 +84,13 @@ class Settings:
             "noise": self.noise,
             "window": self.window,
             "stride": self.stride,
+            "frames_at_once": self.frames_at_once,
+            "cross_frame": self.cross_frame,
+            "tile": self.tile,
+            "tile_stride": self.tile_stride if self.tile else None,
+            "smoothers": [use.model_dump(mode="json") for use in self.smoothers],
+            "smooth_at": sorted(self.smooth_at),
+            "prompt_style": self.prompt_style,
         }
 
 
@@ -80,7 +107,7 @@ def settle(stage: Stage, defaults: Defaults, number: int = 0) -> Settings:
         decided.append(f"{field} {told}")
         return default
 
-    prompt, tagged = split_prompt(stage.prompt)
+    prompt, tagged = split_prompt(stage.prompt) if stage.prompt_style == "a1111" else (stage.prompt, ())
     adapters = (*stage.adapters, *tagged)
     places = (*(f"{path}.adapters.{index}" for index in range(len(stage.adapters))), *[f"{path}.prompt"] * len(tagged))
     for use, place in zip(adapters, places, strict=True):
@@ -109,60 +136,19 @@ def settle(stage: Stage, defaults: Defaults, number: int = 0) -> Settings:
         noise=own("noise", defaults.noise),
         window=stage.window,
         stride=max(1, stage.window // 2) if stage.stride is None else stage.stride,
+        frames_at_once=stage.frames_at_once or FRAMES_AT_ONCE,
+        cross_frame=stage.cross_frame,
+        tile=stage.tile,
+        tile_stride=stage.tile_stride or max(1, (stage.tile or 0) // 2),
+        smoothers=stage.smoothers,
+        smooth_at=frozenset(stage.smooth_at),
+        prompt_style=stage.prompt_style,
         notes=(),
     )
-    notes = _read_as_words(settings, path) + _silent(settings, path, stage.model_fields_set)
+    notes = read_as_words(settings, path) + silent(settings, path, stage.model_fields_set)
     if decided:
         notes.append(Note(what=path, reason=f"left open, so the base's own: {', '.join(decided)}"))
     return replace(settings, notes=tuple(notes))
-
-
-def _read_as_words(settings: Settings, path: str) -> list[Note]:
-    """The tags that are none where they stand."""
-    found = []
-    for name in ("prompt", "negative_prompt"):
-        for tag in tags_left(getattr(settings, name)):
-            adapter = tag.startswith(("<lora:", "<lyco:"))  # in the prompt these have become adapters
-            why = "counts in the prompt alone" if adapter else "is no tag that is known here"
-            found.append(Note(what=f"{path}.{name}", reason=f"{tag} {why}; the model reads it as words"))
-    return found
-
-
-def _silent(settings: Settings, path: str, given: Collection[str]) -> list[Note]:
-    """What was ``given`` and cannot have an effect, each with the reason."""
-    found = []
-    for use, place in zip(settings.adapters, settings.places, strict=True):
-        start = at(use.weight, Moment())
-        if use.steps is not None and use.steps[0] >= settings.steps:
-            found.append(
-                Note(what=place, reason=f"it acts from step {use.steps[0]} on, of {settings.steps}: without effect")
-            )
-        text = use.weight if use.text_encoder_weight is None else use.text_encoder_weight
-        if isinstance(text, Curve) and (moves(use) or use.text_encoder_weight is not None):
-            found.append(
-                Note(
-                    what=place,
-                    reason=f"the prompt is read once: the text encoder has {at(text, Moment()):g}, as at the start",
-                )
-            )
-        if settings.steps == 1 and isinstance(use.weight, Curve) and use.weight.over == "steps":
-            found.append(Note(what=place, reason=f"a curve over a single step stays at its start, {start:g}"))
-        elif use.weight == 0 and use.text_encoder_weight in (0, None):
-            found.append(Note(what=place, reason="its weight is 0, so it has no effect"))
-        if use.blocks is not None and not any(block_factors(use.blocks).values()):
-            found.append(Note(what=place, reason="all its block weights are 0, so it has no effect on the blocks"))
-    for file, count in Counter(use.file for use in settings.adapters).items():
-        if count > 1:
-            found.append(Note(what=f"{path}.adapters", reason=f"{file} is there {count} times; the weights add up"))
-    for index, control in enumerate(settings.controls):
-        if control.scale == 0:
-            found.append(Note(what=f"{path}.controls.{index}", reason="its scale is 0, so it has no effect"))
-    if settings.negative_prompt and settings.guidance == 1:
-        found.append(Note(what=f"{path}.negative_prompt", reason="guidance is 1, so it has no effect"))
-    for name in ("window", "stride"):
-        if name in given and settings.motion is None:
-            found.append(Note(what=f"{path}.{name}", reason="there is no motion module, so it has no effect"))
-    return found
 
 
 def _check_weight(weight: Weight | None, path: str) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import Any
+
+from numpy.typing import NDArray
 
 from sakuga.errors import JobError
 
@@ -83,25 +85,18 @@ def _cut_shot(number: int, shot: int, frames: range, longest: int, overlap: int)
     return spans
 
 
-class Blendable(Protocol):
-    """A frame of floats: a tensor or an array."""
-
-    def __mul__(self, other: float, /) -> Self: ...
-    def __add__(self, other: Self, /) -> Self: ...
+Pixels = NDArray[Any]
 
 
-F = TypeVar("F", bound=Blendable)
-
-
-def join(parts: Iterable[tuple[Span, Iterable[F]]]) -> Iterator[tuple[int, F]]:
+def join(parts: Iterable[tuple[Span, Iterable[Pixels]]]) -> Iterator[tuple[int, Pixels]]:
     """Every frame of the clip once and in order, as (number, frame), from the rendered frames of each Span in order.
 
-    Frames of one Span alone pass through as they are; common ones are mixed. Frames may come lazily: only the tail of
-    the Span before is kept.
+    Frames of one Span alone pass through as they are; common ones are mixed, which makes floats of them. Frames may
+    come lazily: only the tail of the Span before is kept.
     """
-    before: list[F] = []
+    before: list[Pixels] = []
     for span, frames in parts:
-        tail: list[F] = []
+        tail: list[Pixels] = []
         seen = 0
         for i, frame in enumerate(frames):
             seen += 1

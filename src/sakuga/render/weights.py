@@ -6,11 +6,11 @@ its weight is that of the first step and the first frame, whatever the curve doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sakuga.errors import JobError, SakugaError
-from sakuga.lora.blocks import listed, of_levels, preset
+from sakuga.lora.blocks import ORDERS, listed, of_levels, preset
 from sakuga.lora.stack import StackWeight
 from sakuga.render.denoisers import Call
 from sakuga.spec.options import block_table
@@ -59,6 +59,28 @@ def block_factors(text: str) -> dict[str, float]:
         return dict(StackWeight(blocks={name: _number(name, value) for name, value in table.items()}).blocks)
     except SakugaError as problem:
         raise JobError(problem.title, given=problem.given, expected=problem.expected, nearest=problem.nearest) from None
+
+
+def blocks_said(text: str) -> dict[str, tuple[str, ...]]:
+    """What a Job says of single blocks, word for word, with the names that each word stands for. A preset or a whole
+    side of the UNet (``down: 0.5``) means those that there are.
+
+    >>> blocks_said('{"up": {"block_0": [0.4, 0.8, 1.0]}}'), blocks_said('{"IN04": 1}'), blocks_said("OUTD")
+    ({'up block_0': ('OUT00', 'OUT01', 'OUT02')}, {'IN04': ('IN04',)}, {})
+    """
+    table = block_table(text)
+    if isinstance(table, str):
+        return {}
+    if isinstance(table, list):
+        return {name: (name,) for name in ORDERS[len(table)]}
+    if table.keys() <= LEVELS:
+        return {
+            f"{side} {level}": tuple(of_levels({side: {level: given}}))
+            for side, levels in table.items()
+            if isinstance(levels, Mapping)
+            for level, given in levels.items()
+        }
+    return {name: (name,) for name in table}
 
 
 def _number(name: str, value: object) -> float:

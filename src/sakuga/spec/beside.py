@@ -1,7 +1,8 @@
 """Where relative paths of a job file point: beside the job file if it exists there, otherwise the working directory.
 
-The rule holds for ``source`` and ``models``, and for bases, adapters and other parts that are written as paths: with a
-slash, or with an ending such as .safetensors. Plain names (``ink``) are never looked for here; the library finds them.
+The rule holds for ``source`` (of the job and of controls) and ``models``, and for bases, adapters and other parts that
+are written as paths: with a slash, or with an ending such as .safetensors. Plain names (``ink``) are never looked for
+here; the library finds them.
 ``output``, and whatever a flag gave, belongs to the working directory. Only asks whether files exist.
 """
 
@@ -14,6 +15,8 @@ from typing import Protocol
 from sakuga.spec.job import Job, Stage
 from sakuga.spec.plain import MODEL_ENDINGS
 from sakuga.spec.uses import ControlUse, LoraUse
+
+DEMO = "demo"  # the source that is the clip in the package, unless there is a file of that name
 
 
 class FromFile(Protocol):
@@ -40,11 +43,36 @@ def beside(folder: Path, job: Job, from_file: FromFile) -> Job:
     return job.model_copy(update=changes)
 
 
+def absolute(folder: Path, job: Job) -> Job:
+    """``job`` as it means the same from every working directory: what is relative is told from ``folder``.
+
+    That holds for clips, outputs and folders whether they exist or not, for parts of models if they do. ``models`` in
+    ``folder``, where names are looked for too, is among the job's own. The word demo stays.
+    """
+    job = beside(folder, job, lambda *place: True)
+    models = [_rooted(folder, path) for path in job.models]
+    if (here := folder / "models").is_dir() and here not in models:
+        models.append(here)
+    changes: dict[str, object] = {"models": tuple(models)}
+    for name in ("source", "output", "pictures"):
+        path = getattr(job, name)
+        if path is not None and (name != "source" or str(path) != DEMO):
+            changes[name] = _rooted(folder, path)
+    return job.model_copy(update=changes)
+
+
+def _rooted(folder: Path, path: Path) -> Path:
+    return folder / (path.expanduser() if str(path).startswith("~/") else path)
+
+
 def _stage(folder: Path, stage: Stage, from_file: Callable[..., bool]) -> Stage:
     def use(kind: str, number: int, given: LoraUse | ControlUse) -> LoraUse | ControlUse:
-        if given.file is None or not from_file(kind, number, "file"):
-            return given
-        return given.model_copy(update={"file": _part(folder, given.file)})
+        found: dict[str, object] = {}
+        if given.file is not None and from_file(kind, number, "file"):
+            found["file"] = _part(folder, given.file)
+        if isinstance(source := getattr(given, "source", None), Path) and from_file(kind, number, "source"):
+            found["source"] = _there(folder, source)
+        return given.model_copy(update=found) if found else given
 
     changes: dict[str, object] = {
         "adapters": tuple(use("adapters", number, given) for number, given in enumerate(stage.adapters)),

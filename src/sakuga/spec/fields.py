@@ -49,7 +49,8 @@ class Spot:
     @property
     def is_text(self) -> bool:
         """Text that is taken word for word: names, prompts, paths, one of several words."""
-        return self.annotation in (str, Path) or get_origin(self.annotation) is Literal
+        kinds = get_args(self.annotation) if get_origin(self.annotation) in (Union, UnionType) else (self.annotation,)
+        return all(kind in (str, Path) or get_origin(kind) is Literal for kind in kinds)
 
     @property
     def flag(self) -> Flag:

@@ -49,11 +49,15 @@ def located(error: SakugaError, where: str | None) -> SakugaError:
 
 
 def _told_at(finding: JobError, loc: Place, where: str) -> SakugaError:
-    """A copy of ``finding``, about the field at ``loc``; pydantic may tell one and the same finding twice."""
+    """A copy of ``finding``, about the field at ``loc``, or below it if the finding has a place of its own there.
+
+    A copy, because pydantic may tell one and the same finding twice.
+    """
     copy = type(finding)(
         finding.title, given=finding.given, expected=finding.expected, nearest=finding.nearest, do=finding.do
     )
-    return located(copy.at(".".join(map(str, loc))) if loc else copy, where)
+    place = ".".join([*map(str, loc), *([finding.place] if finding.place else [])])
+    return located(copy.at(place) if place else copy, where)
 
 
 def _finding(detail: ErrorDetails, model: type[BaseModel], where: str) -> SakugaError:
@@ -75,12 +79,20 @@ def _unknown_name(model: type[BaseModel], loc: Place) -> JobError:
     parent = spot(model, loc[:-1])
     known = tuple(parent.model.model_fields) if parent is not None and parent.model is not None else ()
     name = str(loc[-1])
+    inner = [field for field in known if name in _inner_names(model, (*loc[:-1], field))]
     return JobError(
         f"there is no {name[:60]!r} here",
         given=name[:60],
         expected="one of " + ", ".join(known) if known else None,
         nearest=nearest_name(name, known),
+        do=f"it belongs into {inner[0]}" if inner else None,
     )
+
+
+def _inner_names(model: type[BaseModel], loc: Place) -> tuple[str, ...]:
+    """The fields of the entries of a list of tables."""
+    entry = spot(model, (*loc, 0))
+    return tuple(entry.model.model_fields) if entry is not None and entry.model is not None else ()
 
 
 def _expected(model: type[BaseModel], loc: Place) -> str | None:

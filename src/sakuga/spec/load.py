@@ -9,28 +9,45 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from sakuga.errors import FileProblem, JobError, SakugaError, Several, nearest_name, raise_all
+from sakuga.errors import FileProblem, JobError, SakugaError, Several, nearest_file, raise_all
+from sakuga.report import Note
 from sakuga.spec.beside import beside
+from sakuga.spec.diffutoon import is_old
 from sakuga.spec.fields import Place
 from sakuga.spec.findings import findings_of, located, shown
 from sakuga.spec.job import Job
 from sakuga.spec.lines import FLOAT, INTEGER, LARGEST_BYTES, Lines, read_lines
 from sakuga.spec.override import Override, parse_path, put, refuse_second
+from sakuga.spec.presets import with_preset
 
 JOB_ENDINGS = (".yaml", ".yml", ".json")
-_NOT_THE_RESULT = {"output", "overwrite", "device"}
+_NOT_THE_RESULT = {"source", "models", "output", "overwrite", "device", "pictures", "watch"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The old config that a Job comes from: ``config`` as given, its ``keys`` with what became of each, notes."""
+
+    config: dict[str, Any]
+    keys: tuple[dict[str, str], ...]
+    notes: tuple[Note, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """A Job, and where each part of it was written: "job.yaml, line 5", "--lora ink:0.8", or None for a default."""
+    """A Job, and where each part of it was written: "job.yaml, line 5", "--lora ink:0.8", or None for a default.
+
+    ``origin`` is there if it was made from an old config.
+    """
 
     job: Job
     where: Callable[[Place], str | None]
+    origin: Origin | None = None
 
     def located(self, error: SakugaError) -> SakugaError:
         """An error that a check or a render raised about this Job, each finding saying where its cause was written."""
@@ -43,6 +60,15 @@ class Written:
 def is_job_file(text: str | Path) -> bool:
     """Whether this names a job file, by its ending."""
     return str(text).lower().endswith(JOB_ENDINGS)
+
+
+def is_old_file(text: str | Path) -> bool:
+    """Whether a job file holds an old config of Diffutoon instead of a job. What cannot be read is none."""
+    path = Path(text)
+    try:
+        return path.is_file() and is_old(read_lines(text_of(path), path.name).data)
+    except SakugaError:
+        return False
 
 
 def load_job(path_or_text: Path | str, overrides: Sequence[str | Override] = ()) -> Job:
@@ -68,14 +94,19 @@ def read_job(path_or_text: Path | str, overrides: Sequence[str | Override] = ())
         )
     if isinstance(path_or_text, Path) or (is_job_file(path_or_text) and "\n" not in path_or_text):
         path = Path(path_or_text)
-        return _build(read_lines(_text_of(path), path.name), overrides, path.parent)
-    return _build(read_lines(path_or_text, "the job"), overrides, None)
+        lines = read_lines(text_of(path), path.name)
+        if is_old(lines.data):
+            raise _old(path)
+        if isinstance(lines.data, dict) and "clips" in lines.data:
+            raise _many(path)
+        return build(lines, overrides, path.parent)
+    return build(read_lines(path_or_text, "the job"), overrides, None)
 
 
 def make_job(source: str, overrides: Sequence[str | Override] = ()) -> Written:
     """The Job for a source without a job file: all defaults, with ``overrides`` over them. Raises JobError, Several."""
     given = Lines(name="the command line", data={"source": source}, lines={}, findings=())
-    return _build(given, overrides, None)
+    return build(given, overrides, None)
 
 
 def check_is_job(value: object) -> None:
@@ -90,28 +121,33 @@ def check_is_job(value: object) -> None:
     raise JobError("this is not a Job", given=repr(value)[:80], expected="a Job", do=f"give {made}")
 
 
-def dump_job(job: Job) -> str:
-    """YAML that ``load_job`` reads back as an equal Job, every default written out."""
-    plain = job.model_dump(mode="json")
+def dump_job(job: Job, *, defaults: bool = True) -> str:
+    """YAML that ``load_job`` reads back as an equal Job, every default written out, or only what was given."""
+    plain = job.model_dump(mode="json", exclude_unset=not defaults)
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def job_key(job: Job) -> dict[str, object]:
-    """What of a Job makes its result, as plain data: all but where it is written, replacing it, and the device."""
+    """What of a Job makes its result, as plain data: all but where things lie, replacing them, and the device."""
     return job.model_dump(mode="json", exclude=_NOT_THE_RESULT)
 
 
-def _build(given: Lines, overrides: Sequence[str | Override], folder: Path | None) -> Written:
-    """Data and overrides to a Job; everything that is wrong is told together."""
+def build(given: Lines, overrides: Sequence[str | Override], folder: Path | None) -> Written:
+    """Data and overrides to a Job; everything that is wrong is told together. Raises JobError, Several.
+
+    ``folder``: that of the job file, in which relative paths are looked for first.
+    """
     findings = list(given.findings)
-    data = _unshared(given.data)
+    data = unshared(given.data)
     if not isinstance(data, dict):
         expected = "at least the line: source: clip.mp4"
         raise JobError(f"{given.name} is not a job", given=shown(given.data), expected=expected)
+    overrides, unread = parsed(overrides)
+    findings += unread
+    data = with_stages(data, overrides)
     taken: dict[Place, Override] = {}
-    for item in overrides:
+    for override in overrides:
         try:
-            override = item if isinstance(item, Override) else Override.parse(item)
             refuse_second(override, reversed(taken.values()))
             put(data, override)
             taken[override.place] = override
@@ -133,14 +169,32 @@ def _build(given: Lines, overrides: Sequence[str | Override], folder: Path | Non
     return Written(job=job, where=lambda place: flag_at(place) or given.line_of(place))
 
 
-def _unshared(value: object) -> object:
+def parsed(given: Sequence[str | Override]) -> tuple[list[Override], list[SakugaError]]:
+    """The overrides, and what is wrong with those that are none."""
+    found, findings = [], list[SakugaError]()
+    for item in given:
+        try:
+            found.append(item if isinstance(item, Override) else Override.parse(item))
+        except JobError as error:
+            findings.append(error)
+    return found, findings
+
+
+def with_stages(data: dict[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
+    """``data`` with the stages of the preset that it or a flag names, so that stages.1.steps leads there."""
+    said = {override.place[0]: override.value for override in overrides if override.place in (("preset",), ("base",))}
+    filled: dict[str, Any] = unshared(with_preset({**data, **said}))  # type: ignore[assignment]
+    return {**data, "stages": filled["stages"]} if "stages" in filled else data
+
+
+def unshared(value: object) -> object:
     """A copy in which no two places share one list or table, as YAML's aliases make them."""
     if isinstance(value, dict):
-        return {key: _unshared(inner) for key, inner in value.items()}
-    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
+        return {key: unshared(inner) for key, inner in value.items()}
+    return [unshared(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _text_of(path: Path) -> str:
+def text_of(path: Path) -> str:
     """The text of a job file, not more than a job may have. Raises FileProblem, JobError."""
     if not path.is_file():
         raise _no_such_file(path)
@@ -159,6 +213,24 @@ def _text_of(path: Path) -> str:
         raise JobError("the job file is not text", given=given, expected="YAML or JSON in UTF-8") from None
 
 
+def _old(path: Path) -> JobError:
+    return JobError(
+        "this is a config of Diffutoon (DiffSynth 1.x), not a job",
+        given=path.name,
+        expected="a job file",
+        do=f"sakuga render {path.name} takes it as it is; sakuga convert {path.name} -o job.yaml writes the job",
+    )
+
+
+def _many(path: Path) -> JobError:
+    return JobError(
+        "this is a file of many jobs, not a job",
+        given=path.name,
+        expected="a job file",
+        do=f"sakuga render --jobs {path.name}",
+    )
+
+
 def _no_such_file(path: Path) -> FileProblem:
     if path.is_dir():
         return FileProblem("a folder, not a job file", given=str(path), expected="a .yaml, .yml or .json file")
@@ -166,7 +238,7 @@ def _no_such_file(path: Path) -> FileProblem:
         return FileProblem("not an ordinary file", given=str(path), expected="a .yaml, .yml or .json file")
     folder = path.parent
     names = [inner.name for inner in folder.iterdir() if is_job_file(inner)] if folder.is_dir() else []
-    nearest = nearest_name(path.name, names)
+    nearest = nearest_file(path.name, names)
     return FileProblem(
         "there is no such job file",
         given=str(path),

@@ -5,19 +5,24 @@
     start=3 · stop=8        from the third step on, until before the eighth, counted from one
     step=3-8                both at once
 
+Those of a smoother are its own: words, numbers and truth values under names, checked by the smoother itself.
+
 Refuses what would be another picture each time (random block weights) and what is not built, each by name.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from sakuga.errors import JobError, nearest_name
 from sakuga.spec.findings import shown
 from sakuga.spec.vary import parse_weight
 
+Option: TypeAlias = bool | int | float | str
 OPTIONS = ("te", "unet", "lbw", "start", "stop", "step")
 NOT_BUILT = {
     "dyn": "a rank cut off is not applied; resize the file instead",
@@ -108,6 +113,45 @@ def as_blocks(value: object) -> str:
     if not isinstance(table, Mapping) or not table:
         raise JobError("these are no block weights", given=shown(value), expected=_EXPECTED)
     return written
+
+
+def smoother_options(rest: str, text: str) -> dict[str, Option]:
+    """``mode=accurate:window=15`` as a table. ``text`` is the whole, for messages. Raises JobError."""
+    found: dict[str, Option] = {}
+    for item in rest.split(":"):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not name or not equals or not value:
+            raise JobError("this is no option", given=item[:40], expected="KIND:OPTION=VALUE", nearest=None)
+        if name in found:
+            raise JobError("an option is given twice", given=f"{name}= in {text[:60]}", do="give it once")
+        found[name] = _value(value)
+    return found
+
+
+def as_options(value: object) -> tuple[tuple[str, Option], ...]:
+    """The options of a smoother in the order given, from a table or from pairs. Raises JobError."""
+    pairs = list(value.items()) if isinstance(value, Mapping) else value
+    if not isinstance(pairs, list | tuple) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+        raise JobError("these are no options", given=shown(value), expected="a table such as {window: 15}")
+    for name, inner in pairs:
+        if not isinstance(name, str) or not isinstance(inner, bool | int | float | str):
+            raise JobError("an option is a name with one value", given=shown({str(name): inner}))
+        if isinstance(inner, float) and not math.isfinite(inner):
+            raise JobError("not a finite number", given=f"{name}: {inner}", expected="a finite number")
+    return tuple(pairs)
+
+
+def _value(text: str) -> Option:
+    """A truth value, a number, or else the word itself."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for read in (int, float):
+        try:
+            number = read(text)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else text
+    return text
 
 
 def _text(number: object) -> str:

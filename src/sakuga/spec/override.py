@@ -13,7 +13,7 @@ from sakuga.errors import JobError, nearest_name
 from sakuga.spec.fields import Place, Spot, spot
 from sakuga.spec.job import Job
 from sakuga.spec.lines import read_value
-from sakuga.spec.uses import ControlUse, LoraUse
+from sakuga.spec.uses import Short
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,8 @@ def put(data: dict[str, object], override: Override) -> None:
             return
         here = spot(Job, place[: depth + 1])
         assert here is not None
-        if isinstance(inner, str) and here.model is not None and here.model in (LoraUse, ControlUse):
-            inner = LoraUse.parts(inner) if here.model is LoraUse else ControlUse.parts(inner)
+        if isinstance(inner, str) and here.model is not None and issubclass(here.model, Short):
+            inner = here.model.parts(inner)
             _give(holder, depth, inner, override)
         holder = inner
     _give(holder, len(place) - 1, override.value, override)

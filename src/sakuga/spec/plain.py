@@ -96,7 +96,8 @@ def checked_name(text: str) -> str:
     return text
 
 
-def _path(value: object) -> Path:
+def as_path(value: object) -> Path:
+    """``value`` as a path, ``~`` resolved. Raises JobError for what can be none."""
     if not isinstance(value, str | Path):
         raise JobError("a value of the wrong kind", given=shown(value), expected="a path, as text")
     path = Path(checked_name(str(value)))
@@ -120,5 +121,5 @@ def _prompt(text: str) -> str:
 
 
 Name: TypeAlias = Annotated[str, check(checked_name)]
-FilePath: TypeAlias = Annotated[Path, reader(_path)]
+FilePath: TypeAlias = Annotated[Path, reader(as_path)]
 Prompt: TypeAlias = Annotated[str, check(_prompt)]

@@ -14,7 +14,8 @@ STEP = 1.1  # what one pair of brackets multiplies (round) or divides (square) t
 LIMIT = 20.0  # stronger than this a word is noise
 DEEPEST = 64  # open brackets; far beyond LIMIT already
 
-_TAG = re.compile(r"<(?:lora|lyco):((?:(?<=[0-9])->(?=[-+.0-9])|[^<>])*)>")
+_TAG = re.compile(r"<(?:lora|lyco):((?:->|[^<>])*)>")
+_ALMOST = re.compile(r"<\s*(?:lora|lyco)\b[^<>]*>?|\b(?:lora|lyco):[^\s<>]+>", re.IGNORECASE)
 _ANY_TAG = re.compile(r"<[A-Za-z_]\w*:[^<>]*>")
 _STATED = re.compile(r":\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))\s*$")
 _NAMED = re.compile(r"(te|unet|[a-z]+)\s*=(.*)")
@@ -29,7 +30,16 @@ def split_prompt(prompt: str) -> tuple[str, tuple[LoraUse, ...]]:
     'a cat'
     """
     uses = tuple(_tag_use(match[1]) for match in _TAG.finditer(prompt))
-    return (_TAG.sub("", prompt).strip() if uses else prompt), uses
+    words = _TAG.sub("", prompt)
+    broken = _ALMOST.search(words)
+    if broken:
+        raise JobError(
+            "this is nearly a tag of an adapter, and would be words to the model",
+            given=broken[0][:60],
+            expected="<lora:NAME:WEIGHT>, such as <lora:ink:0.8>",
+            do="write it so, or leave out its < and >",
+        )
+    return (words.strip() if uses else prompt), uses
 
 
 def tags_left(text: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The size of the picture that is rendered: both sides, or the short side alone. Refuses odd, tiny and huge sides."""
+"""The size of the picture that is rendered: both sides, or the short side alone. Refuses tiny and huge sides."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from sakuga.errors import JobError
 
 SMALLEST, LARGEST = 16, 4096
-_EXPECTED = "WIDTHxHEIGHT or the short side alone, even, from 16 to 4096: 384x216 or 256"
+_EXPECTED = "WIDTHxHEIGHT, or the short side alone and even, from 16 to 4096: 384x216 or 256"
 _BOTH = re.compile(r"\s*([-+]?[0-9]{1,12})\s*[xX\u00d7]\s*([-+]?[0-9]{1,12})\s*")
 _ONE = re.compile(r"\s*([-+]?[0-9]{1,12})\s*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """``width`` and ``height`` in pixels, or ``short_side`` alone; every side is even and from 16 to 4096."""
+    """``width`` and ``height`` in pixels, or ``short_side`` alone, which is even; every side is from 16 to 4096."""
 
     width: int | None = None
     height: int | None = None
@@ -28,11 +28,16 @@ class Size:
         for side in (self.width, self.height, self.short_side):
             if side is not None:
                 _check_side(side)
+        if self.short_side is not None and self.short_side % 2:
+            side = self.short_side
+            nearest = f"{side - 1} or {side + 1}"
+            raise JobError("a side is odd", given=f"{side}", expected=_EXPECTED, nearest=nearest)
 
     def fitted(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of the result for a source of this width and height: its shape is kept, sides are even.
+        """(width, height) of the result for a source of this width and height: its shape is kept.
 
-        With both sides given it is the largest that fits into them. Raises JobError when a side would pass 4096.
+        Sides that follow from the shape are even. With both sides given it is the largest that fits into them. Raises
+        JobError when a side would pass 4096.
 
         >>> Size(short_side=256).fitted(1920, 1080), Size(width=384, height=216).fitted(640, 480)
         ((456, 256), (288, 216))
@@ -71,6 +76,3 @@ def _check_side(side: object) -> None:
         raise JobError("a side is not a whole number", given=repr(side)[:80], expected=_EXPECTED)
     if not SMALLEST <= side <= LARGEST:
         raise JobError("a side is outside its range", given=str(side)[:40], expected=_EXPECTED)
-    if side % 2:
-        nearest = f"{side - 1} or {side + 1}" if side < LARGEST else f"{side - 1}"
-        raise JobError("a side is odd", given=f"{side}", expected=_EXPECTED, nearest=nearest)

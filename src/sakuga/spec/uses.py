@@ -7,6 +7,7 @@ Refuses to look for the files: a name stays a name until the library is asked. S
     NAME:TE:UNET            ink:0.5:0.8 — text encoder first, as A1111 writes it (adapters only)
     NAME:WEIGHT:OPTION=…    ink:0.8:lbw=OUTD:start=3 — see ``options`` (adapters only)
     KIND:SCALE              lineart:0.7 (controls)
+    KIND:OPTION=…           fastblend:mode=accurate:window=15 (smoothers)
 
 No weight has a slash or an ending such as .safetensors in it, so all up to the last of them is the name, colons too:
 ``C:\\ink.safetensors:0.8``, ``clip:2/ink``. Any other name with a colon needs the long form.
@@ -15,15 +16,16 @@ No weight has a slash or an ending such as .safetensors in it, so all up to the 
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Self, TypeAlias
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, PlainSerializer, model_validator
 
 from sakuga.errors import JobError
-from sakuga.spec.findings import carried, shown
+from sakuga.spec.findings import carried
 from sakuga.spec.numbers import as_range, range_text
-from sakuga.spec.options import as_blocks, named_options
-from sakuga.spec.plain import MODEL_ENDINGS, Name, Plain, reader
+from sakuga.spec.options import Option, as_blocks, as_options, named_options, smoother_options
+from sakuga.spec.plain import MODEL_ENDINGS, Name, Plain, as_path, reader
 from sakuga.spec.vary import Auto, Curve, Weight, as_weight, format_weight, parse_weight
 
 _ENDINGS = "|".join(map(re.escape, MODEL_ENDINGS))
@@ -42,13 +44,27 @@ def _plain(weight: Weight) -> float | str:
     return format_weight(weight) if isinstance(weight, Auto | Curve) else weight
 
 
+SOURCES = ("stage", "clip")
+
+
+def _as_source(value: object) -> Path | str:
+    return value if isinstance(value, str) and value in SOURCES else as_path(value)
+
+
+def _source_text(source: Path | str) -> str:
+    """The text that ``_as_source`` reads back, also for a folder that is called clip."""
+    return f"./{source}" if isinstance(source, Path) and str(source) in SOURCES else str(source)
+
+
+AnySource: TypeAlias = Annotated[Path | Literal["stage", "clip"], reader(_as_source), PlainSerializer(_source_text)]
+AnyOptions: TypeAlias = Annotated[tuple[tuple[str, Option], ...], reader(as_options), PlainSerializer(dict)]
 AnyWeight: TypeAlias = Annotated[float | Auto | Curve, reader(as_weight), PlainSerializer(_plain)]
 AnyBlocks: TypeAlias = Annotated[str, reader(as_blocks)]
 AnySteps: TypeAlias = Annotated[tuple[int, int | None], reader(as_range), PlainSerializer(range_text)]
 AnyScale: TypeAlias = Annotated[float | Curve, reader(_as_scale), PlainSerializer(_plain)]
 
 
-class _Short(Plain):
+class Short(Plain):
     """A record that may be written as a short text wherever the long form may stand."""
 
     short_form: ClassVar[str]
@@ -76,7 +92,7 @@ class _Short(Plain):
         return value
 
 
-class LoraUse(_Short):
+class LoraUse(Short):
     """An adapter with its weights.
 
     >>> LoraUse.parse("celcomic:0.8").weight
@@ -96,6 +112,9 @@ class LoraUse(_Short):
     write it, or a table ({M00: 0.5}, {down: 0.5, mid: 1})."""
     steps: AnySteps | None = None
     """The steps at which it acts, FIRST:END from 0, END not among them; all when left out."""
+    alpha: Literal["file", "ignored"] = "file"
+    """Whether the file's alpha counts: file (each change is weight · alpha / rank) or ignored (weight alone, as
+    DiffSynth 1.x took it)."""
 
     @classmethod
     def parts(cls, text: str) -> dict[str, object]:
@@ -128,7 +147,7 @@ class LoraUse(_Short):
         return {"weight": parse_weight(unet[0]), "text_encoder_weight": parse_weight(text_encoder)}
 
 
-class ControlUse(_Short):
+class ControlUse(Short):
     """A control picture drawn from every frame, that holds the render to what is there.
 
     >>> ControlUse.parse("lineart:0.7").scale
@@ -147,6 +166,11 @@ class ControlUse(_Short):
     """Share of the steps before it begins to hold."""
     end: float = Field(default=1.0, ge=0, le=1, strict=True)
     """Share of the steps after which it lets go."""
+    source: AnySource = "stage"
+    """What its pictures are drawn from: stage (the frames that this stage works on), clip (the job's own source, also
+    in a second stage), or the path of another video or folder of pictures, of the same size and count."""
+    frames: AnySteps | None = None
+    """The frames of that other video or folder, FIRST:END from 0, END not among them; all when left out."""
 
     @classmethod
     def parts(cls, text: str) -> dict[str, object]:
@@ -159,16 +183,45 @@ class ControlUse(_Short):
         if self.start >= self.end:
             given = f"start {self.start}, end {self.end}"
             raise carried(JobError("a control ends before it starts", given=given, expected="start below end"))
+        if self.frames is not None and not isinstance(self.source, Path):
+            given = f"frames {range_text(self.frames)} of {self.source}"
+            expected = "frames only beside a source that is a path"
+            do = "choose frames for the whole job, or give the control a source of its own"
+            raise carried(
+                JobError("a control takes the frames that the job takes", given=given, expected=expected, do=do)
+            )
         return self
 
 
+class SmootherUse(Short):
+    """Something that evens out flicker in rendered frames, with its options.
+
+    >>> SmootherUse.parse("fastblend:mode=accurate:window=15").options
+    (('mode', 'accurate'), ('window', 15))
+    """
+
+    short_form: ClassVar[str] = "KIND[:OPTION=VALUE]"
+
+    kind: Name
+    """Which smoother: light, fastblend, contrast or sharpness."""
+    options: AnyOptions = ()
+    """Its options by name, such as {mode: accurate, window: 15}; each smoother has its own."""
+
+    @classmethod
+    def parts(cls, text: str) -> dict[str, object]:
+        """``fastblend:window=15`` as fields. Raises JobError."""
+        name, rest = _split_name(text)
+        return {"kind": name} if rest is None else {"kind": name, "options": smoother_options(rest, text)}
+
+
 def _weight(rest: str, text: str) -> Weight:
-    """The weight of an adapter; where words stand in its place, ``text`` may be a name with a colon."""
+    """The weight of an adapter, where words may stand that are still of its name."""
     try:
         return parse_weight(rest)
     except JobError as error:
         if rest.strip()[:1].isalpha() and error.nearest is None:
-            error.do = f"a name with a colon takes the long form: --set 'stages.0.adapters=[{{file: {shown(text)}}}]'"
+            long_form = f"--set 'stages.0.adapters=[{{file: \"{text[:60]}\"}}]'"
+            error.do = f"a name with a colon takes its ending, {text[:60]}.safetensors, or the long form, {long_form}"
         raise
 
 

@@ -258,7 +258,7 @@ def test_zip_containers_that_torch_does_not_write(tmp_path: Path) -> None:
     assert "leads out" in refused(zip_with(tmp_path / "b.pt", empty, {"/etc/x": b"1"}))
     assert "big-endian" in refused(zip_with(tmp_path / "c.pt", empty, {"archive/byteorder": b"big"}))
     assert "TorchScript" in refused(zip_with(tmp_path / "d.pt", empty, {"archive/code/x.py": b"1"}))
-    assert "without the pickle" in refused(zip_with(tmp_path / "e.pt", empty, {"other/data.pkl": empty}))
+    assert "other/data.pkl" in refused(zip_with(tmp_path / "e.pt", empty, {"other/data.pkl": empty}))
     with zipfile.ZipFile(tmp_path / "f.pt", "w", zipfile.ZIP_DEFLATED) as bomb:
         bomb.writestr("archive/data.pkl", empty)
         bomb.writestr("archive/data/0", bytes(10_000_000))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -174,19 +175,41 @@ def test_sizes_of_the_header_itself(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "what", "do"),
     [
-        (b"hello, I am a text\nand nothing else", "text: 'hello"),
-        (b"<!DOCTYPE html><html>", "a web page"),
-        (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS"),
-        (b"\x7fELF\x02\x01\x01\x00\x00\x00\x00", "unknown bytes: 7f 45"),
+        (b"hello, I am a text\nand nothing else", "a text", "not its page"),
+        (b"<!DOCTYPE html><html><title>Sign in</title>", "a web page", "the download was probably refused: sign in"),
+        (b'{"error":"Unauthorized"}', "the answer of a server in JSON", "the download was probably refused: sign in"),
+        (b'{"model_type": "clip"}', "a JSON text", "the file of tensors that it belongs to"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS", "git lfs pull"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a PNG picture", "see the page"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture", "see the page"),
+        (b"\x1f\x8b\x08\0\0\0\0\0\0", "a gzip archive", "unpack it"),
+        (b"GGUF\3\0\0\0\x20", "a GGUF model", ".safetensors form"),
     ],
+    ids=lambda value: None if isinstance(value, str) else repr(value[:5]),
 )
-def test_other_files_by_this_name(content: bytes, why: str, tmp_path: Path) -> None:
+def test_another_kind_of_file_with_this_name_is_told_for_what_it_is(
+    content: bytes, what: str, do: str, tmp_path: Path
+) -> None:
     for name in ("x.safetensors", "x.ckpt"):
         (tmp_path / name).write_bytes(content)
-        told = refused(tmp_path / name)
-        assert why in told or (name == "x.safetensors" and content[:1] == b"\x7f")
+        with pytest.raises(UnreadableFile, match=f"{name} is {what}") as caught:
+            TensorFile.open(tmp_path / name)
+        assert do in str(caught.value.do) and caught.value.given and caught.value.expected
+
+
+def test_a_packed_lora_is_told_to_be_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.safetensors", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("style/style.safetensors", bytes(999))
+    with pytest.raises(UnreadableFile, match="is a zip archive") as caught:
+        TensorFile.open(tmp_path / "x.safetensors")
+    assert caught.value.given == "inside: style/style.safetensors" and "unpack it" in str(caught.value.do)
+
+
+def test_unknown_bytes_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "x.ckpt").write_bytes(b"\x7fELF\x02\x01\x01\x00\x00\x00\x00")
+    assert "unknown bytes: 7f 45" in refused(tmp_path / "x.ckpt")
 
 
 def test_missing_empty_and_folder(tmp_path: Path) -> None:

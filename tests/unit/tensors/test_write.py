@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sakuga.errors import OutputError
 from sakuga.tensors import write
 from sakuga.tensors.file import TensorFile
 from sakuga.tensors.write import Slot, Spool, write_tensors
@@ -25,7 +28,7 @@ TENSORS = {
 
 
 def _spooled(path: Path, names: list[str], metadata: dict[str, str]) -> bytes:
-    with Spool(path.parent) as spool:
+    with Spool(path) as spool:
         for name in names:
             spool.add(name, TENSORS[name])
         spool.save(path, metadata)
@@ -69,3 +72,17 @@ def test_tensors_come_in_the_order_given_as_tensors_or_as_bytes(tmp_path: Path) 
     file = TensorFile.open(tmp_path / "x.safetensors")
     assert file.names == tuple(names)
     assert all(torch.equal(file.tensor(name), TENSORS[name]) for name in names)
+
+
+def test_a_disk_that_is_full_is_told_with_the_name_of_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(write, "_write", full)
+    with pytest.raises(OutputError) as caught, Spool(Path("out.safetensors")) as spool:
+        spool.add("a", torch.zeros(2_000_000))
+    assert caught.value.title == "out.safetensors: there is no room"
+    assert str(caught.value.expected).startswith("8.0 MB of room; ")
